@@ -1,0 +1,1 @@
+"""The `apprunner` command: one file per command."""

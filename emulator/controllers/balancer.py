@@ -1,0 +1,393 @@
+"""One service's load balancer: who gets the next request, who waits, and what is counted.
+
+This is the request path: plain mutable counters, no value-style, no HTTP. Everything but
+`acquire` is synchronous, so that no caller can come between reading a counter and acting on it.
+"""
+
+import asyncio
+import secrets
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from emulator.decisions.admission import Door, Refusal, give_up, pick, refuse
+from emulator.model.identifiers import Epoch, InstanceId
+from emulator.model.instance import Endpoint
+from emulator.ports import Clock
+
+__all__ = ["Balancer", "Door", "Lease", "Refused", "Target"]
+
+BACK_OFF = 0.5  # seconds for which an instance that could not be dialled is set aside
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """An instance that may be picked."""
+
+    instance: InstanceId
+    endpoint: Endpoint
+    frozen: bool = False
+
+
+class Refused(Exception):  # noqa: N818 - an outcome, not a fault
+    """A request that no instance will serve: the HTTP status for it, and why in words."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+class _Slot:
+    """What is known of one instance; it satisfies `admission.Candidate`."""
+
+    __slots__ = (
+        "active",
+        "aside",
+        "endpoint",
+        "frozen",
+        "idle_since",
+        "in_flight",
+        "instance",
+        "routed",
+        "thawing",
+    )
+
+    def __init__(self, target: Target, now: Epoch) -> None:
+        self.instance = target.instance
+        self.endpoint = target.endpoint
+        self.frozen = target.frozen
+        self.in_flight = 0
+        self.active = False
+        self.routed = True
+        self.aside = False
+        self.idle_since: Epoch | None = now
+        self.thawing: asyncio.Future[None] | None = None
+
+    def __repr__(self) -> str:
+        marks = [
+            word
+            for word, holds in (
+                ("frozen", self.frozen),
+                ("aside", self.aside),
+                ("unrouted", not self.routed),
+            )
+            if holds
+        ]
+        return " ".join([self.instance[:8], f"{self.in_flight} in flight", *marks])
+
+
+class Lease:
+    """The right to send one request to one instance; release it exactly when that has ended.
+
+    `thawing` is set while the instance is still being thawed: the kernel accepts connections for
+    a frozen process, so dial at once, but give up when this future fails.
+    """
+
+    __slots__ = ("_balancer", "_held", "_slot", "endpoint", "instance", "thawing")
+
+    def __init__(self, balancer: "Balancer", slot: _Slot) -> None:
+        self._balancer = balancer
+        self._slot = slot
+        self._held = True
+        self.instance = slot.instance
+        self.endpoint = slot.endpoint
+        self.thawing = slot.thawing
+
+    @property
+    def ready(self) -> Awaitable[None]:
+        """Done when the instance has its CPU; raises what `thaw` raised."""
+        return self._thawed()
+
+    async def _thawed(self) -> None:
+        if self.thawing is not None:
+            await asyncio.shield(self.thawing)
+
+    @property
+    def routed(self) -> bool:
+        """Whether new requests still go to this instance, at this endpoint."""
+        return self._slot.routed and self._slot.endpoint == self.endpoint
+
+    def release(self) -> None:
+        """The request has ended; a second call does nothing."""
+        if self._held:
+            self._held = False
+            self._balancer._release(self._slot)  # noqa: SLF001 - two halves of one class
+
+    def failed(self) -> None:
+        """The instance could not be dialled: it is set aside for a moment, the lease released."""
+        if self._held:
+            self._balancer._set_aside(self._slot)  # noqa: SLF001
+            self.release()
+
+    def __repr__(self) -> str:
+        return f"<Lease {self.instance[:8]} {'held' if self._held else 'released'}>"
+
+
+class Balancer:
+    """The load balancer of one service.
+
+    `wake()` is called when a request starts to wait and when an instance could not be dialled: the
+    service's worker should look. `thaw(instance)` is called when a request goes to a frozen
+    instance, perhaps while the freeze that `rest` allowed is still under way: it must come after
+    it. `activity(instance, active)` is called when an instance's first request starts and when its
+    last one ends. None of the three may call back into the balancer. `queue_wait` in seconds.
+    """
+
+    def __init__(  # noqa: PLR0913 - what the service's worker wires up, once
+        self,
+        clock: Clock,
+        *,
+        max_concurrency: int,
+        queue_limit: int,
+        queue_wait: float,
+        wake: Callable[[], None],
+        thaw: Callable[[InstanceId], Awaitable[None]],
+        activity: Callable[[InstanceId, bool], None],
+        draw: Callable[[int], int] = secrets.randbelow,
+    ) -> None:
+        self.request_timeout = 120.0
+        self.last_activity: Epoch | None = None
+        self.total_in_flight = 0
+        self.door = Door.OPEN
+        self._clock = clock
+        self._max_concurrency = max_concurrency
+        self._queue_limit = queue_limit
+        self._queue_wait = queue_wait
+        self._wake = wake
+        self._thaw = thaw
+        self._activity = activity
+        self._draw = draw
+        self._slots: dict[InstanceId, _Slot] = {}
+        self._pickable: list[_Slot] = []
+        self._waiters: OrderedDict[asyncio.Future[Lease | Refused], None] = OrderedDict()
+        self._thaws: set[asyncio.Future[None]] = set()
+        self._peak = 0
+
+    # What the service's worker tells.
+
+    def configure(
+        self, *, max_concurrency: int | None = None, request_timeout: float | None = None
+    ) -> None:
+        """Requests that wait profit at once; what is in flight above a new limit goes on."""
+        if max_concurrency is not None:
+            self._max_concurrency = max_concurrency
+        if request_timeout is not None:
+            self.request_timeout = request_timeout
+        self._hand_out()
+
+    def route(self, targets: Sequence[Target]) -> None:
+        """Replace the set of instances that may be picked.
+
+        Counters of known ones are kept; those no longer named are counted until their requests
+        have ended. `frozen` of a known instance can only add: its observation may be older than
+        what the balancer did, so that only `awake` and a thaw make an instance awake.
+        """
+        named = {target.instance for target in targets}
+        for slot in [slot for slot in self._slots.values() if slot.instance not in named]:
+            slot.routed = False
+            self._forget_if_done(slot)
+        for target in targets:
+            self._name(target)
+        self._refresh()
+        self._hand_out()
+
+    def serve(self, door: Door) -> None:
+        """Open, or refuse everything at once; requests in flight go on."""
+        self.door = door
+        refusal = refuse(door=door, waiting=0, queue_limit=1)
+        if refusal is not None:
+            self.fail_waiting(refusal.status, refusal.reason)
+
+    def rest(self, instance: InstanceId) -> bool:
+        """Mark an instance frozen, before it is frozen; False: not now, it is in use."""
+        slot = self._slots.get(instance)
+        if slot is None or slot.in_flight or slot.thawing is not None:
+            return False
+        slot.frozen = True
+        return True
+
+    def awake(self, instance: InstanceId) -> None:
+        """The instance has its CPU, whatever was thought of it."""
+        slot = self._slots.get(instance)
+        if slot is not None:
+            slot.frozen = False
+
+    def fail_waiting(self, status: int, reason: str) -> None:
+        """Refuse every request that waits."""
+        waiters, self._waiters = self._waiters, OrderedDict()
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(Refused(status, reason))
+
+    # What it may read.
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiters)
+
+    def in_flight(self, instance: InstanceId) -> int:
+        """Also of one that is no longer routed; 0 for one that is not known."""
+        slot = self._slots.get(instance)
+        return slot.in_flight if slot else 0
+
+    def idle_since(self, instance: InstanceId) -> Epoch | None:
+        """When its last request ended, or it became known; None while active or unknown."""
+        slot = self._slots.get(instance)
+        return slot.idle_since if slot else None
+
+    def frozen(self, instance: InstanceId) -> bool:
+        slot = self._slots.get(instance)
+        return slot is not None and slot.frozen
+
+    def peak(self) -> int:
+        """The highest demand (in flight and waiting) since the last reading."""
+        peak, self._peak = self._peak, self.total_in_flight + len(self._waiters)
+        return peak
+
+    # What the request path does.
+
+    async def acquire(self, *, within: float | None = None) -> Lease:
+        """A lease on the least busy instance; waits in line for one, at most `within` seconds
+        and never longer than `queue_wait`. Raises Refused.
+        """
+        self.last_activity = self._clock.now()
+        if not self._waiters and self.door is Door.OPEN:
+            slot = self._pick()
+            if slot is not None:
+                return self._lease(slot)
+        refusal = refuse(door=self.door, waiting=len(self._waiters), queue_limit=self._queue_limit)
+        if refusal is not None:
+            raise _refused(refusal)
+        return await self._wait(self._queue_wait if within is None else within)
+
+    async def _wait(self, within: float) -> Lease:
+        waiter: asyncio.Future[Lease | Refused] = asyncio.get_running_loop().create_future()
+        self._waiters[waiter] = None
+        self._note_demand()
+        self._wake()
+        try:
+            async with asyncio.timeout(min(within, self._queue_wait)):
+                outcome = await waiter
+        except TimeoutError:
+            # The lease may have been handed over in the very moment the time was up.
+            outcome = waiter.result() if waiter.done() else self._in_vain()
+        except asyncio.CancelledError:
+            _give_back(waiter)
+            raise
+        finally:
+            self._waiters.pop(waiter, None)
+        if isinstance(outcome, Refused):
+            raise outcome
+        return outcome
+
+    def _in_vain(self) -> Refused:
+        instances = sum(slot.routed for slot in self._slots.values())
+        return _refused(give_up(instances=instances, waited=self._queue_wait))
+
+    def _pick(self) -> _Slot | None:
+        return pick(self._pickable, max_concurrency=self._max_concurrency, draw=self._draw)
+
+    def _lease(self, slot: _Slot) -> Lease:
+        slot.in_flight += 1
+        self.total_in_flight += 1
+        self._note_demand()
+        if slot.frozen:
+            self._start_thaw(slot)
+        if not slot.active:
+            slot.active = True
+            slot.idle_since = None
+            self._activity(slot.instance, True)  # noqa: FBT003 - the port's own shape
+        return Lease(self, slot)
+
+    def _release(self, slot: _Slot) -> None:
+        slot.in_flight -= 1
+        self.total_in_flight -= 1
+        now = self.last_activity = self._clock.now()
+        self._hand_out()  # first: an instance that goes straight on was never idle
+        if not slot.in_flight and slot.active:
+            slot.active = False
+            slot.idle_since = now
+            self._forget_if_done(slot)
+            self._activity(slot.instance, False)  # noqa: FBT003
+
+    def _hand_out(self) -> None:
+        while self._waiters:
+            slot = self._pick()
+            if slot is None:
+                return
+            waiter, _ = self._waiters.popitem(last=False)
+            if not waiter.done():  # a cancelled one has yet to take itself off the queue
+                waiter.set_result(self._lease(slot))
+
+    def _note_demand(self) -> None:
+        demand = self.total_in_flight + len(self._waiters)
+        self._peak = max(self._peak, demand)
+
+    # Instances come, go, fail and wake.
+
+    def _name(self, target: Target) -> None:
+        slot = self._slots.get(target.instance)
+        if slot is None:
+            self._slots[target.instance] = _Slot(target, self._clock.now())
+            return
+        slot.routed = True
+        slot.endpoint = target.endpoint
+        if target.frozen and slot.thawing is None:
+            slot.frozen = True
+            if slot.in_flight:
+                self._start_thaw(slot)  # somebody else froze it under its requests
+
+    def _refresh(self) -> None:
+        self._pickable = [slot for slot in self._slots.values() if slot.routed and not slot.aside]
+
+    def _forget_if_done(self, slot: _Slot) -> None:
+        if not slot.routed and not slot.in_flight:
+            self._slots.pop(slot.instance, None)
+
+    def _set_aside(self, slot: _Slot) -> None:
+        if not slot.aside:
+            slot.aside = True
+            self._refresh()
+            asyncio.get_running_loop().call_later(BACK_OFF, self._reinstate, slot)
+        self._wake()
+
+    def _reinstate(self, slot: _Slot) -> None:
+        slot.aside = False
+        self._refresh()
+        self._hand_out()
+
+    def _start_thaw(self, slot: _Slot) -> None:
+        slot.frozen = False
+        # The thaw must outlive the request that asked for it; `_thaws` holds it.
+        thaw = asyncio.ensure_future(_completed(self._thaw(slot.instance)))  # noqa: TID251
+        self._thaws.add(thaw)
+        slot.thawing = thaw
+        thaw.add_done_callback(lambda done: self._thawed(slot, done))
+
+    def _thawed(self, slot: _Slot, thaw: asyncio.Future[None]) -> None:
+        self._thaws.discard(thaw)
+        slot.thawing = None
+        if thaw.cancelled() or thaw.exception() is not None:
+            slot.frozen = True  # as far as anybody knows; the next request tries again
+            self._set_aside(slot)
+
+    def __repr__(self) -> str:
+        slots = ", ".join(map(repr, self._slots.values()))
+        return f"<Balancer {self.door} {self.waiting} waiting [{slots}]>"
+
+
+async def _completed(work: Awaitable[None]) -> None:
+    await work
+
+
+def _refused(refusal: Refusal) -> Refused:
+    return Refused(refusal.status, refusal.reason)
+
+
+def _give_back(waiter: "asyncio.Future[Lease | Refused]") -> None:
+    """The request is gone, perhaps in the very moment a lease was handed to it."""
+    if waiter.done() and not waiter.cancelled():
+        outcome = waiter.result()
+        if isinstance(outcome, Lease):
+            outcome.release()

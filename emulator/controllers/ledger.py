@@ -1,0 +1,91 @@
+"""The stored state of one service, mirrored in memory: the only place that writes it.
+
+Written first, mirrored after: what memory shows is always on disk.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Self
+
+from emulator.controllers.bell import Bell
+from emulator.model.event import Event
+from emulator.model.identifiers import RevisionId
+from emulator.model.operation import Operation
+from emulator.model.revision import Revision
+from emulator.model.service import Service
+from emulator.model.usage import UsageInterval
+from emulator.ports import Change, Clock, Store
+
+
+class Ledger:
+    """One service: itself, its unfinished operation, its revisions; `bell` rings at each change, and
+    `wake` is called.
+    """
+
+    def __init__(self, store: Store, clock: Clock, service: Service) -> None:
+        self._store = store
+        self._clock = clock
+        self.service = service
+        self.operation: Operation | None = None
+        self.revisions: dict[RevisionId, Revision] = {}
+        self.bell = Bell()
+        self.wake: Callable[[], None] = _nobody
+        self._lock = asyncio.Lock()
+
+    @classmethod
+    async def load(cls, store: Store, clock: Clock, service: Service) -> Self:
+        """The service as the last emulator left it."""
+        ledger = cls(store, clock, service)
+        ledger.revisions = {r.id: r for r in await store.revisions(service.id)}
+        unfinished = [o for o in await store.operations(service.id) if not o.ended]
+        ledger.operation = unfinished[0] if unfinished else None
+        return ledger
+
+    def event(self, text: str) -> Event:
+        return Event(service=self.service.id, at=self._clock.now(), text=text)
+
+    async def say(self, *texts: str) -> None:
+        """Append to the event log."""
+        await self.save(*(self.event(text) for text in texts))
+
+    async def save(
+        self,
+        *changes: Change,
+        check: Callable[[], None] | None = None,
+        **values: Any,  # noqa: ANN401 - as dataclasses.replace
+    ) -> None:
+        """One transaction; the mirror follows.
+
+        `values` are members of the service to replace. They are applied to the service as it is
+        when nobody else writes, and so is `check`, which raises to refuse the whole.
+        """
+        async with self._lock:
+            if check is not None:
+                check()
+            service = (replace(self.service, **values),) if values else ()
+            await self._store.save(*service, *changes)
+            for change in (*service, *changes):
+                self._mirror(change)
+        self.bell.ring()
+        self.wake()
+
+    def _mirror(self, change: Change) -> None:
+        match change:
+            case Service():
+                self.service = change
+            case Operation():
+                self.operation = None if change.ended else change
+            case Revision():
+                self.revisions[change.id] = change
+            case Event() | UsageInterval():
+                pass
+            case _:
+                pass
+
+    def __repr__(self) -> str:
+        return f"<Ledger {self.service!r} {self.operation or 'at rest'}>"
+
+
+def _nobody() -> None:
+    """Before there is a worker."""

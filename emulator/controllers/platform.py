@@ -1,0 +1,384 @@
+"""The whole emulator behind its surfaces: every request of a user is a method here.
+
+A request is accepted or refused at once; what follows is its service's worker's business.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+from emulator.controllers.balancer import Balancer
+from emulator.controllers.bell import Bell
+from emulator.controllers.deployment import Deployer
+from emulator.controllers.ledger import Ledger
+from emulator.controllers.meter import Meter
+from emulator.controllers.observatory import Observatory
+from emulator.controllers.reaper import PAUSE, Reaper
+from emulator.controllers.router import Router
+from emulator.controllers.source import SourceWatcher
+from emulator.controllers.worker import Worker
+from emulator.model.configuration import CodeSource, ServiceConfiguration
+from emulator.model.errors import (
+    InvalidRequestException,
+    InvalidStateException,
+    RepositoryError,
+    ResourceNotFoundException,
+)
+from emulator.model.event import Event
+from emulator.model.identifiers import OperationId, RevisionId, ServiceId
+from emulator.model.operation import Operation, OperationType
+from emulator.model.service import Service, ServiceStatus
+from emulator.model.settings import Settings
+from emulator.ports import Doors, Ports
+
+_S = ServiceStatus
+_T = OperationType
+ALLOWED = {
+    _T.UPDATE_SERVICE: {_S.RUNNING, _S.CREATE_FAILED},
+    _T.START_DEPLOYMENT: {_S.RUNNING},
+    _T.PAUSE_SERVICE: {_S.RUNNING},
+    _T.RESUME_SERVICE: {_S.PAUSED},
+    _T.DELETE_SERVICE: {_S.RUNNING, _S.PAUSED, _S.CREATE_FAILED, _S.DELETE_FAILED},
+}
+_VERBS = {
+    _T.UPDATE_SERVICE: "updated",
+    _T.PAUSE_SERVICE: "paused",
+    _T.RESUME_SERVICE: "resumed",
+    _T.DELETE_SERVICE: "deleted",
+}
+
+
+class Platform:
+    """All services of one state directory."""
+
+    def __init__(
+        self,
+        *,
+        ports: Ports,
+        settings: Settings,
+        router: Router,
+        meter: Meter,
+        deployer: Deployer,
+        balancer: Callable[[Service], Balancer],
+    ) -> None:
+        self.ports = ports
+        self.settings = settings
+        self.router = router
+        self.meter = meter
+        self.bell = Bell()
+        self._deployer = deployer
+        self._make_balancer = balancer
+        self._doors: Doors | None = None
+        self._observatory = Observatory(ports.instances)
+        self._reaper = Reaper(ports, keep_revisions=settings.limits.keep_revisions)
+        self._workers: dict[ServiceId, Worker] = {}
+        self._ledgers: dict[ServiceId, Ledger] = {}
+        self._sources: dict[ServiceId, asyncio.Task[None]] = {}
+        self._names: set[tuple[str, str]] = set()
+        self._group: asyncio.TaskGroup | None = None
+        self._starts = asyncio.Semaphore(settings.limits.starts_at_once)
+
+    # -- life ----------------------------------------------------------------------------------
+
+    async def run(self, doors: Doors, ready: Callable[[], None]) -> None:
+        """Take up what the last emulator left, call `ready`, go on until cancelled."""
+        self._doors = doors
+        stored = await self.ports.store.services()
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            await self.meter.recover(await self.ports.instances.observe())
+            for service in stored:
+                await self._take_up(service)
+            group.create_task(self.meter.run())
+            group.create_task(self._follow_engine())
+            group.create_task(self._reap())
+            ready()
+
+    async def _take_up(self, service: Service) -> None:
+        ledger = await Ledger.load(self.ports.store, self.ports.clock, service)
+        self._ledgers[service.id] = ledger
+        if not service.live:
+            return
+        self._names.add((service.region, service.name))
+        await self._employ(ledger)
+
+    async def _employ(self, ledger: Ledger) -> None:
+        """Give a service its worker, its door and its watcher."""
+        service = ledger.service
+        if self._doors is None or self._group is None:
+            raise RuntimeError("the platform does not run")
+        port = await self._doors.open(service.id, service.port)
+        if port != service.port:
+            await ledger.save(port=port)
+        worker = Worker(
+            ledger=ledger,
+            ports=self.ports,
+            observatory=self._observatory,
+            balancer=self._make_balancer(service),
+            meter=self.meter,
+            deployer=self._deployer,
+            limits=self.settings.limits,
+            starts=self._starts,
+        )
+        self._workers[service.id] = worker
+        self.router.add(service.id, self.hosts(service), worker.balancer)
+        self._group.create_task(self._work(worker))
+        self._watch_source(ledger)
+
+    async def _work(self, worker: Worker) -> None:
+        await worker.run()
+        service = worker.ledger.service
+        self.router.remove(service.id)
+        self._stop_watching(service.id)
+        self._names.discard((service.region, service.name))
+        self._workers.pop(service.id, None)
+        if self._doors is not None:
+            await self._doors.close(service.id)
+
+    def _watch_source(self, ledger: Ledger) -> None:
+        self._stop_watching(ledger.service.id)
+        configuration = ledger.service.configuration
+        if not configuration.auto_deploy or not isinstance(configuration.source, CodeSource):
+            return
+        if self._group is not None:
+            watcher = SourceWatcher(ledger, self.ports.repository)
+            task = self._group.create_task(watcher.run())
+            self._sources[ledger.service.id] = task
+
+    def _stop_watching(self, service: ServiceId) -> None:
+        task = self._sources.pop(service, None)
+        if task is not None:
+            task.cancel()
+
+    async def _follow_engine(self) -> None:
+        async for service in self.ports.instances.changes():
+            workers = [*self._workers.values()] if service is None else []
+            if service is not None and service in self._workers:
+                workers.append(self._workers[service])
+            for worker in workers:
+                worker.look_again()
+
+    async def _reap(self) -> None:
+        while True:
+            await self._reaper.sweep(tuple(self._ledgers.values()))
+            for service in await self._reaper.forget(s.service for s in self._all()):
+                self._ledgers.pop(service.id, None)
+            await self.ports.clock.sleep(PAUSE)
+
+    def _all(self) -> tuple[Ledger, ...]:
+        return tuple(self._ledgers.values())
+
+    # -- questions -----------------------------------------------------------------------------
+
+    def hosts(self, service: Service) -> tuple[str, ...]:
+        """The names that reach it, its ServiceUrl's first."""
+        return (
+            f"{service.label}.{service.region}.awsapprunner.localhost",
+            f"{service.name}.localhost",
+        )
+
+    def services(self) -> tuple[Service, ...]:
+        """Live ones, newest first."""
+        live = [ledger.service for ledger in self._all() if ledger.service.live]
+        return tuple(sorted(live, key=lambda s: s.created_at, reverse=True))
+
+    def ledger(self, key: str) -> Ledger:
+        """By id, ARN or name; of several with a name the live one, else the newest."""
+        id_ = ServiceId(key.rsplit("/", 1)[-1])
+        if id_ in self._ledgers:
+            return self._ledgers[id_]
+        named = [ledger for ledger in self._all() if ledger.service.name == key]
+        if not named:
+            raise ResourceNotFoundException(f"There is no service {key!r}.")
+        return max(named, key=lambda each: (each.service.live, each.service.created_at))
+
+    def worker(self, service: ServiceId) -> Worker | None:
+        """None once the service is deleted."""
+        return self._workers.get(service)
+
+    async def events(
+        self, ledger: Ledger, *, after: int = 0, follow: bool = False
+    ) -> AsyncIterator[Event]:
+        """The event log; with `follow` it goes on with what is to come."""
+        while True:
+            seen = ledger.bell.count
+            for event in await self.ports.store.events(ledger.service.id, after=after):
+                after = event.id
+                yield event
+            if not follow:
+                return
+            await ledger.bell.later(seen)
+
+    # -- requests ------------------------------------------------------------------------------
+
+    async def create(
+        self, name: str, configuration: ServiceConfiguration, *, region: str | None = None
+    ) -> tuple[Service, Operation]:
+        """CreateService; names are unique among services that are not deleted."""
+        region = region or self.settings.region
+        if (region, name) in self._names:
+            raise InvalidRequestException(f"Service with the provided name already exists: {name}")
+        self._names.add((region, name))
+        try:
+            ledger, operation = await self._created(name, configuration, region)
+        except BaseException:
+            self._names.discard((region, name))
+            raise
+        await self._employ(ledger)
+        return ledger.service, operation
+
+    async def _created(
+        self, name: str, configuration: ServiceConfiguration, region: str
+    ) -> tuple[Ledger, Operation]:
+        commit = await self._newest(configuration)
+        now = self.ports.clock.now()
+        service = Service(
+            id=ServiceId(self.ports.identifiers.hexadecimal()),
+            name=name,
+            region=region,
+            account=self.settings.account,
+            label=self.ports.identifiers.label(),
+            port=0,
+            status=ServiceStatus.OPERATION_IN_PROGRESS,
+            configuration=configuration,
+            seen_commit=commit,
+            created_at=now,
+            updated_at=now,
+        )
+        ledger = Ledger(self.ports.store, self.ports.clock, service)
+        operation = self._new_operation(service, _T.CREATE_SERVICE, commit=commit)
+        await ledger.save(operation, created_at=now)
+        self._ledgers[service.id] = ledger
+        return ledger, operation
+
+    async def _newest(self, configuration: ServiceConfiguration) -> str | None:
+        source = configuration.source
+        if not isinstance(source, CodeSource):
+            return None
+        try:
+            return (await self.ports.repository.resolve(source.repository, source.branch)).id
+        except RepositoryError as error:
+            raise InvalidRequestException(str(error)) from error
+
+    def _new_operation(
+        self,
+        service: Service,
+        type_: OperationType,
+        *,
+        commit: str | None = None,
+        target: RevisionId | None = None,
+    ) -> Operation:
+        now = self.ports.clock.now()
+        return Operation(
+            id=OperationId(self.ports.identifiers.uuid()),
+            service=service.id,
+            type=type_,
+            started_at=now,
+            updated_at=now,
+            commit=commit,
+            target=target,
+        )
+
+    async def update(
+        self, key: str, configuration: ServiceConfiguration
+    ) -> tuple[Service, Operation]:
+        """UpdateService: also rebuilds a service whose creation failed."""
+        ledger = self.ledger(key)
+        self._admit(ledger, _T.UPDATE_SERVICE)
+        if type(configuration.source) is not type(ledger.service.configuration.source):
+            raise InvalidRequestException(
+                "A service's source can't change from code to image or the other way around."
+            )
+        commit = await self._newest(configuration)
+        result = await self._begin(
+            ledger,
+            self._new_operation(ledger.service, _T.UPDATE_SERVICE, commit=commit),
+            configuration=configuration,
+            seen_commit=commit or ledger.service.seen_commit,
+            queued=None,
+        )
+        self._watch_source(ledger)
+        return result
+
+    async def start_deployment(self, key: str) -> tuple[Service, Operation]:
+        """StartDeployment: of the newest commit, or of the image as it is now."""
+        ledger = self.ledger(key)
+        self._admit(ledger, _T.START_DEPLOYMENT)
+        commit = await self._newest(ledger.service.configuration)
+        operation = self._new_operation(ledger.service, _T.START_DEPLOYMENT, commit=commit)
+        seen = commit or ledger.service.seen_commit
+        return await self._begin(ledger, operation, seen_commit=seen, queued=None)
+
+    async def rollback(self, key: str, *, to: str | None = None) -> tuple[Service, Operation]:
+        """Serve an older revision again; without `to` the one before the current."""
+        ledger = self.ledger(key)
+        self._admit(ledger, _T.START_DEPLOYMENT)
+        target = self._rollback_target(ledger, to)
+        operation = self._new_operation(
+            ledger.service,
+            _T.START_DEPLOYMENT,
+            commit=ledger.revisions[target].commit,
+            target=target,
+        )
+        return await self._begin(ledger, operation, queued=None)
+
+    def _rollback_target(self, ledger: Ledger, to: str | None) -> RevisionId:
+        current = ledger.service.revision
+        kept = list(ledger.revisions)[-self.settings.limits.keep_revisions :]
+        ids = [r for r in kept if r != current]
+        if to is None:
+            older = [r for r in ids if current is None or _number(r) < _number(current)]
+            if older:
+                return older[-1]
+            raise InvalidRequestException("There is no earlier revision to roll back to.")
+        chosen = [r for r in ids if r == to or (ledger.revisions[r].commit or "").startswith(to)]
+        if not chosen:
+            raise InvalidRequestException(
+                f"There is no kept revision {to!r}; there are: {', '.join(ids) or 'none'}."
+            )
+        return chosen[-1]
+
+    async def pause(self, key: str) -> tuple[Service, Operation]:
+        return await self._simple(key, _T.PAUSE_SERVICE)
+
+    async def resume(self, key: str) -> tuple[Service, Operation]:
+        return await self._simple(key, _T.RESUME_SERVICE)
+
+    async def delete(self, key: str) -> tuple[Service, Operation]:
+        return await self._simple(key, _T.DELETE_SERVICE)
+
+    async def _simple(self, key: str, type_: OperationType) -> tuple[Service, Operation]:
+        ledger = self.ledger(key)
+        self._admit(ledger, type_)
+        return await self._begin(ledger, self._new_operation(ledger.service, type_))
+
+    def _admit(self, ledger: Ledger, type_: OperationType) -> None:
+        """One operation at a time, and only from the statuses that allow it."""
+        status = ledger.service.status
+        if status is ServiceStatus.DELETED:
+            raise ResourceNotFoundException(f"Service {ledger.service.name!r} is deleted.")
+        if status in ALLOWED[type_]:
+            return
+        if type_ is _T.START_DEPLOYMENT:
+            raise InvalidRequestException(
+                "Can't start a deployment on the specified service, because it isn't in RUNNING "
+                "state."
+            )
+        raise InvalidStateException(
+            f"Service cannot be {_VERBS[type_]} in the current state: {status}."
+        )
+
+    async def _begin(
+        self, ledger: Ledger, operation: Operation, **values: object
+    ) -> tuple[Service, Operation]:
+        await ledger.save(
+            operation,
+            check=lambda: self._admit(ledger, operation.type),
+            status=ServiceStatus.OPERATION_IN_PROGRESS,
+            updated_at=self.ports.clock.now(),
+            **values,
+        )
+        return ledger.service, operation
+
+
+def _number(revision: RevisionId) -> int:
+    return int(revision[1:])

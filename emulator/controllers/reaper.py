@@ -1,0 +1,49 @@
+"""Removes what nobody owns, at the start and every few minutes: a graceful exit is a special case."""
+
+from collections.abc import Iterable
+
+from emulator.controllers.ledger import Ledger
+from emulator.model.errors import EngineError
+from emulator.model.revision import Revision
+from emulator.model.service import Service
+from emulator.ports import Ports
+
+PAUSE = 600.0  # seconds between two sweeps
+DESCRIBABLE = 3600.0  # seconds a deleted service can still be described
+
+
+class Reaper:
+    """Sweeps the engine, and forgets services that were deleted long ago."""
+
+    def __init__(self, ports: Ports, *, keep_revisions: int) -> None:
+        self._ports = ports
+        self._keep = keep_revisions
+
+    async def sweep(self, ledgers: Iterable[Ledger]) -> tuple[str, ...]:
+        """Returns what was removed, in words."""
+        live = [ledger for ledger in ledgers if ledger.service.live]
+        services = [ledger.service.id for ledger in live]
+        images = [image for ledger in live for image in kept_images(ledger, self._keep)]
+        try:
+            return await self._ports.instances.sweep(services, images)
+        except EngineError:
+            return ()  # the engine is away: the next sweep is soon enough
+
+    async def forget(self, services: Iterable[Service]) -> tuple[Service, ...]:
+        """Deleted services whose time is over; returns them."""
+        now = self._ports.clock.now()
+        over = tuple(
+            s for s in services if s.deleted_at is not None and now - s.deleted_at > DESCRIBABLE
+        )
+        for service in over:
+            await self._ports.store.forget(service.id)
+            await self._ports.logs.forget(service.id)
+        return over
+
+
+def kept_images(ledger: Ledger, keep: int) -> tuple[str, ...]:
+    """Of the newest revisions, of what serves and of what is being deployed."""
+    newest: list[Revision] = list(ledger.revisions.values())[-keep:]
+    ids = {ledger.service.revision, ledger.operation.target if ledger.operation else None}
+    needed = [r for r in ledger.revisions.values() if r.id in ids]
+    return tuple({r.image for r in (*newest, *needed)})

@@ -1,0 +1,76 @@
+"""Watches the repositories of code services and queues what is committed.
+
+It only writes down which commit is the newest; the worker deploys it when nothing else is under
+way, so a newer commit supersedes one that waits.
+"""
+
+from emulator.controllers.ledger import Ledger
+from emulator.model.configuration import CodeSource
+from emulator.model.errors import RepositoryError
+from emulator.model.service import Service, ServiceStatus
+from emulator.model.source import Commit
+from emulator.ports import Repository
+
+
+class SourceWatcher:
+    """One service's repository and branch."""
+
+    def __init__(self, ledger: Ledger, repository: Repository) -> None:
+        self._ledger = ledger
+        self._repository = repository
+        self._trouble = ""
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        source = self._ledger.service.configuration.source
+        if not isinstance(source, CodeSource):
+            return
+        async for _ in self._repository.watch(source.repository):
+            await self._look(source)
+
+    async def _look(self, source: CodeSource) -> None:
+        service = self._ledger.service
+        try:
+            commit = await self._repository.resolve(source.repository, source.branch)
+            if commit.id == service.seen_commit:
+                return
+            same = await self._same_tree(service, source, commit)
+        except RepositoryError as error:
+            await self._complain(str(error))
+            return
+        self._trouble = ""
+        await self._queue(commit, same=same)
+
+    async def _complain(self, trouble: str) -> None:
+        """Once for each new trouble; what runs goes on running."""
+        if trouble != self._trouble:
+            self._trouble = trouble
+            await self._ledger.say(f"{trouble} What is deployed goes on running.")
+
+    async def _same_tree(self, service: Service, source: CodeSource, commit: Commit) -> bool:
+        """Whether the source directory is the same as in the last commit that was seen."""
+        if service.seen_commit is None or source.source_directory.strip("/") == "":
+            return False
+        directory = source.source_directory.strip("/")
+        try:
+            old = await self._repository.tree(source.repository, service.seen_commit, directory)
+        except RepositoryError:
+            return False  # the old commit is gone: rewritten history
+        return old == await self._repository.tree(source.repository, commit.id, directory)
+
+    async def _queue(self, commit: Commit, *, same: bool) -> None:
+        ledger = self._ledger
+        what = f"Commit {commit.short} ({commit.subject})"
+        match ledger.service.status:
+            case ServiceStatus.DELETED:
+                return
+            case ServiceStatus.PAUSED:
+                text, queued = f"{what} is not deployed: the service is paused.", None
+            case _ if same:
+                text, queued = f"{what} changes nothing in the source directory.", None
+            case ServiceStatus.OPERATION_IN_PROGRESS:
+                text, queued = f"{what} is queued: an operation is in progress.", commit.id
+            case _:
+                text, queued = f"{what} is deployed.", commit.id
+        values = {"queued": queued} if queued else {}
+        await ledger.save(ledger.event(text), seen_commit=commit.id, **values)

@@ -1,0 +1,102 @@
+"""The health checks of one instance, from its start to its end."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from emulator.decisions.health import Streak, pause
+from emulator.decisions.narration import check_failed, listening_hint, unreachable
+from emulator.model.configuration import HealthCheck
+from emulator.model.errors import EngineError
+from emulator.model.identifiers import Epoch, InstanceId
+from emulator.model.instance import Endpoint, Health
+from emulator.ports import Clock, Instances, Probe
+
+
+@dataclass(slots=True, kw_only=True)
+class Vitals:
+    """What the worker remembers of an instance; lost on purpose when the emulator ends."""
+
+    streak: Streak = field(default_factory=Streak)
+    failure: str = ""
+    draining: bool = False
+    drain_deadline: Epoch | None = None
+    reported: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patient:
+    """An instance under watch; `resting` tells whether it is frozen just now."""
+
+    id: InstanceId
+    endpoint: Endpoint
+    check: HealthCheck
+    port: int
+    vitals: Vitals
+    resting: Callable[[], bool]
+    gone: Callable[[], bool]
+
+
+class HealthWatcher:
+    """Probes instances and calls `verdict` whenever one's health changes."""
+
+    def __init__(
+        self, *, clock: Clock, probe: Probe, instances: Instances, start_limit: float
+    ) -> None:
+        self._clock = clock
+        self._probe = probe
+        self._instances = instances
+        self._start_limit = start_limit
+
+    async def watch(self, patient: Patient, verdict: Callable[[], None]) -> None:
+        """Until the instance is gone, drained or dead."""
+        began = self._clock.now()
+        probes = 0
+        while not self._done(patient):
+            if not patient.resting():
+                await self._probe_once(patient, verdict)
+                probes += 1
+                if patient.vitals.streak.health is Health.UNKNOWN:
+                    await self._judge_start(patient, self._clock.now() - began)
+                if patient.vitals.streak.health is Health.UNHEALTHY:
+                    verdict()
+                    return
+            await self._clock.sleep(pause(patient.vitals.streak, patient.check, probes))
+
+    def _done(self, patient: Patient) -> bool:
+        return patient.gone() or patient.vitals.draining
+
+    async def _probe_once(self, patient: Patient, verdict: Callable[[], None]) -> None:
+        result = await self._probe.check(patient.endpoint, patient.check)
+        if patient.resting():
+            return  # frozen meanwhile: its silence means nothing
+        vitals = patient.vitals
+        before = vitals.streak.health
+        vitals.streak = vitals.streak.after(
+            healthy=result.healthy, detail=result.detail, check=patient.check
+        )
+        after = vitals.streak.health
+        if after is Health.UNHEALTHY:
+            vitals.failure = check_failed(patient.check, patient.port, f"({result.detail})")
+        if after is not before:
+            verdict()
+
+    async def _judge_start(self, patient: Patient, seconds: float) -> None:
+        """Give up on an instance that will never become healthy, and say why.
+
+        It has the whole start limit, unless it already listens where no check can reach it.
+        """
+        check = patient.check
+        patience = check.interval * check.unhealthy_threshold
+        if seconds < min(patience, self._start_limit):
+            return
+        try:
+            listening = await self._instances.listening(patient.id)
+        except EngineError:
+            listening = ()
+        if seconds < self._start_limit and not unreachable(listening, patient.port):
+            return
+        vitals = patient.vitals
+        vitals.failure = check_failed(check, patient.port, listening_hint(listening, patient.port))
+        vitals.streak = Streak(
+            health=Health.UNHEALTHY, bad=vitals.streak.bad, detail=vitals.streak.detail
+        )

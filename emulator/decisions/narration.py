@@ -1,0 +1,159 @@
+"""The event log's sentences: App Runner's own where they are known, in its style elsewhere."""
+
+from collections.abc import Sequence
+
+from emulator.model.configuration import CodeSource, HealthCheck, HealthProtocol, Source
+from emulator.model.instance import Endpoint, Exit
+from emulator.model.operation import Operation, OperationStatus, OperationType
+from emulator.model.service import ServiceStatus
+
+_T = OperationType
+_STARTED = {
+    _T.CREATE_SERVICE: "Service creation started.",
+    _T.UPDATE_SERVICE: "Service update started.",
+    _T.PAUSE_SERVICE: "Service pause started.",
+    _T.RESUME_SERVICE: "Service resume started.",
+    _T.DELETE_SERVICE: "Service deletion started.",
+}
+_COMPLETED = {
+    _T.CREATE_SERVICE: "Service creation completed successfully.",
+    _T.UPDATE_SERVICE: (
+        "Service update completed successfully. New application and configuration is deployed."
+    ),
+    _T.PAUSE_SERVICE: "Service pause completed successfully.",
+    _T.RESUME_SERVICE: "Service resume completed successfully.",
+    _T.DELETE_SERVICE: "Service deletion completed successfully.",
+}
+_FAILED = {
+    _T.CREATE_SERVICE: "Service creation failed.",
+    _T.UPDATE_SERVICE: "Service update failed.",
+    _T.PAUSE_SERVICE: "Service pause failed.",
+    _T.RESUME_SERVICE: "Service resume failed.",
+    _T.DELETE_SERVICE: "Service deletion failed.",
+}
+_TRIGGERS = {
+    _T.CREATE_SERVICE: "SERVICE_CREATE",
+    _T.UPDATE_SERVICE: "SERVICE_UPDATE",
+    _T.START_DEPLOYMENT: "SERVICE_DEPLOY",
+}
+
+
+def status_set(status: ServiceStatus) -> str:
+    return f"Service status is set to {status}."
+
+
+def begun(operation: Operation) -> tuple[str, ...]:
+    """What is said when an operation is taken up."""
+    lines = [_STARTED[operation.type]] if operation.type in _STARTED else []
+    lines.append(status_set(ServiceStatus.OPERATION_IN_PROGRESS))
+    if operation.deploys:
+        trigger = _TRIGGERS[operation.type]
+        id_ = operation.deployment_id
+        lines.append(f"Deployment with ID : {id_} started. Triggering event : {trigger}")
+    return tuple(lines)
+
+
+def artifact(source: Source) -> str:
+    """What is going to be deployed."""
+    if isinstance(source, CodeSource):
+        return (
+            f"Deployment Artifact: [Repo Type: Source], [Repository: {source.repository}], "
+            f"[Branch: {source.branch}], [SourceDirectory: {source.source_directory}]"
+        )
+    return f"Deployment Artifact: [Repo Type: Image], [Image: {source.identifier}]"
+
+
+def checking(check: HealthCheck, port: int) -> str:
+    return f"Performing health check on protocol {_check(check, port)}."
+
+
+def check_failed(check: HealthCheck, port: int, hint: str = "") -> str:
+    text = (
+        f"Health check failed on protocol {_check(check, port)}. Check your configured port "
+        "number. For more information, see the application logs."
+    )
+    return f"{text} {hint}" if hint else text
+
+
+def _check(check: HealthCheck, port: int) -> str:
+    path = f" [Path: '{check.path}']," if check.protocol is HealthProtocol.HTTP else ""
+    return f"`{check.protocol}`{path} [Port: '{port}']"
+
+
+def stopped(exit_: Exit | None, memory: int) -> str:
+    """An instance that ended by itself; `memory` is its limit in MB."""
+    code = exit_.code if exit_ else 0
+    text = (
+        "Your application stopped or failed to start. See logs for more information.  "
+        f"Container exit code: {code}"
+    )
+    if exit_ is not None and exit_.out_of_memory:
+        return f"{text} (out of memory: it used more than its {memory} MB)"
+    return text
+
+
+def promoted(operation: Operation) -> tuple[str, ...]:
+    """A deployment that succeeded."""
+    lines = [
+        "Health check is successful. Routing traffic to application.",
+        "Successfully routed incoming traffic to application.",
+        f"Deployment with ID : {operation.deployment_id} completed successfully.",
+    ]
+    if operation.type in _COMPLETED:
+        lines.append(_COMPLETED[operation.type])
+    return (*lines, status_set(ServiceStatus.RUNNING))
+
+
+def deployment_failed(operation: Operation, reason: str) -> str:
+    return f"Deployment with ID : {operation.deployment_id} failed. Failure reason : {reason}"
+
+
+def finished(
+    operation: Operation, status: OperationStatus, service: ServiceStatus
+) -> tuple[str, ...]:
+    """The end of an operation that promoted nothing."""
+    if status is OperationStatus.SUCCEEDED:
+        first = _COMPLETED.get(operation.type, "")
+    elif status is OperationStatus.ROLLBACK_SUCCEEDED:
+        first = "Rollback succeeded. The last deployed version goes on serving."
+    else:
+        first = _FAILED.get(operation.type, "")
+    return tuple(line for line in (first, status_set(service)) if line)
+
+
+def listening_hint(listening: Sequence[Endpoint], port: int) -> str:
+    """What the sockets inside an instance say about a health check that fails."""
+    if not listening:
+        return "The application does not listen on any port."
+    here = [e for e in listening if e.port == port]
+    if here and all(_is_loopback(e) for e in here):
+        return (
+            f"The application listens on {here[0].host}:{port} only, which nothing outside its "
+            "container can reach: let it listen on 0.0.0.0."
+        )
+    if here:
+        return f"The application listens on port {port} but does not answer as expected."
+    where = ", ".join(sorted({f"{e.host}:{e.port}" for e in listening}))
+    return (
+        f"The application listens on {where}, not on port {port}: let it read the PORT variable, "
+        "or configure that port."
+    )
+
+
+def unreachable(listening: Sequence[Endpoint], port: int) -> bool:
+    """True when the application does listen, but where no health check will ever reach it."""
+    return bool(listening) and all(e.port != port or _is_loopback(e) for e in listening)
+
+
+def _is_loopback(endpoint: Endpoint) -> bool:
+    return endpoint.host == "::1" or endpoint.host.startswith("127.")
+
+
+def last_lines(lines: Sequence[str]) -> str:
+    """The end of an instance's log, for an event."""
+    return "Last lines of the application log:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def scaled(old: int, new: int, reason: str) -> str:
+    plural = "" if new == 1 else "s"
+    return f"Scaling from {old} to {new} instance{plural}: {reason}."

@@ -1,0 +1,141 @@
+"""Buildpacks, `apprunner.yaml` and the build plan, as values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from emulator.model.configuration import DEFAULT_PORT, NOTHING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseImage:
+    """A public image and how to make its like from Debian's packages where none can be pulled.
+
+    `setup` are shell lines run after the packages are installed.
+    """
+
+    image: str
+    packages: tuple[str, ...] = ()
+    setup: tuple[str, ...] = ()
+
+
+class BuildProcess(StrEnum):
+    """App Runner's two: the original runs `build` again in the run image, the revised one
+    carries /app over and runs `pre-run` there.
+    """
+
+    ORIGINAL = "original"
+    REVISED = "revised"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """A managed runtime: `name` as in apprunner.yaml (python311), `api` as in the API."""
+
+    name: str
+    api: str
+    process: BuildProcess
+    base: BaseImage
+    versions: tuple[str, ...] = ()  # version prefixes that the base satisfies: "3.11"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DependencyCommand:
+    """A build command that only installs what the listed files name.
+
+    `pattern` is a regular expression that must match the whole command (blanks folded);
+    `inputs` the files it reads (those that exist are the cache key), of which every one in
+    `required` must exist; `refuse` maps an input to a regular expression that must not occur in
+    it (local paths, nested files, life-cycle scripts): then the step is not eligible for a layer
+    of its own. `outputs` are paths it makes in the source directory.
+    """
+
+    pattern: str
+    inputs: tuple[str, ...]
+    required: tuple[str, ...] = ()
+    refuse: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    outputs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectionRule:
+    """A way to recognise a repository without apprunner.yaml; the first that matches wins.
+
+    All of `files` must exist; `contains` maps a file to a regular expression in it. `build` and
+    `command` are the defaults that follow.
+    """
+
+    files: tuple[str, ...] = ()
+    contains: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    build: tuple[str, ...] = ()
+    command: str = ""
+    port: int = DEFAULT_PORT
+    because: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Buildpack:
+    """One folder under buildpacks/; `runtime` is the name of the one detection chooses."""
+
+    name: str
+    runtimes: tuple[Runtime, ...]
+    runtime: str
+    rules: tuple[DetectionRule, ...] = ()
+    dependencies: tuple[DependencyCommand, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppConfiguration:
+    """apprunner.yaml, validated; commands are shell lines, `command` is split on blanks."""
+
+    runtime: str
+    build: tuple[str, ...]
+    command: str
+    pre_build: tuple[str, ...] = ()
+    post_build: tuple[str, ...] = ()
+    pre_run: tuple[str, ...] = ()
+    build_env: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    runtime_version: str | None = None
+    port: int = DEFAULT_PORT
+    port_env: str | None = None
+    env: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    secrets: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    warnings: tuple[str, ...] = ()
+
+
+class BuildKind(StrEnum):
+    """How the image is made."""
+
+    LAYERED = "layered"  # dependencies only; the source tree is laid over at the start
+    COMPLETE = "complete"  # everything in the image
+    DOCKERFILE = "dockerfile"  # the repository's own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildPlan:
+    """All that a build needs, decided; `reasons` say why, for people.
+
+    `inputs` are the files (relative to the source directory) that a layered build reads; `links`
+    (path, target) what its commands make there. `directory` is the source directory inside the
+    repository, without slashes at its ends ("" for the root). `dockerfile` is the text of the
+    repository's own for that kind.
+    """
+
+    kind: BuildKind
+    base: BaseImage | None
+    process: BuildProcess = BuildProcess.ORIGINAL
+    directory: str = ""
+    pre_build: tuple[str, ...] = ()
+    build: tuple[str, ...] = ()
+    post_build: tuple[str, ...] = ()
+    pre_run: tuple[str, ...] = ()
+    build_env: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    inputs: tuple[str, ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
+    dockerfile: str = ""
+    command: tuple[str, ...] | None = None
+    port: int = DEFAULT_PORT
+    env: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    secrets: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    reasons: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()

@@ -1,0 +1,61 @@
+"""A service as it is stored: what is wanted, and which revision serves."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from emulator.model.configuration import ServiceConfiguration
+from emulator.model.identifiers import Epoch, RevisionId, ServiceId
+
+
+class ServiceStatus(StrEnum):
+    """App Runner's names."""
+
+    CREATE_FAILED = "CREATE_FAILED"
+    RUNNING = "RUNNING"
+    DELETED = "DELETED"
+    DELETE_FAILED = "DELETE_FAILED"
+    PAUSED = "PAUSED"
+    OPERATION_IN_PROGRESS = "OPERATION_IN_PROGRESS"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """Desired state.
+
+    `label` is the first part of its ServiceUrl, `port` its own loopback port.
+    `revision` is what serves (None before the first successful deployment).
+    `configuration` is what the last accepted request asked for; `serving` what `revision` was
+    made from, so that a failed update can be told from the truth.
+    `paused` remembers what to return to while an operation is in progress.
+    `revisions` counts the revisions made so far; `queued` is the newest commit that arrived
+    during an operation.
+    """
+
+    id: ServiceId
+    name: str
+    region: str
+    account: str
+    label: str
+    port: int
+    status: ServiceStatus
+    configuration: ServiceConfiguration
+    serving: ServiceConfiguration | None = None
+    revision: RevisionId | None = None
+    revisions: int = 0
+    paused: bool = False
+    seen_commit: str | None = None
+    queued: str | None = None
+    created_at: Epoch
+    updated_at: Epoch
+    deleted_at: Epoch | None = None
+
+    @property
+    def arn(self) -> str:
+        return f"arn:aws:apprunner:{self.region}:{self.account}:service/{self.name}/{self.id}"
+
+    @property
+    def live(self) -> bool:
+        return self.status is not ServiceStatus.DELETED
+
+    def __repr__(self) -> str:
+        return f"<Service {self.name} {self.status} {self.revision or '-'}>"

@@ -1,0 +1,55 @@
+"""The emulator's own settings: read once by the command line, frozen, passed as a value."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from emulator.model.configuration import NOTHING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addresses:
+    """Where the emulator listens; port 0 takes a free one."""
+
+    host: str = "127.0.0.1"
+    api_port: int = 8400
+    https_port: int = 8443
+    http_port: int = 8480
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Seconds, bytes and counts that bound what one service can do to the machine.
+
+    `start` is how long an instance may take to become healthy; `stop` the grace between SIGTERM
+    and SIGKILL; `queue` and `queue_wait` bound requests that wait for an instance.
+    """
+
+    start: float = 300.0
+    stop: float = 30.0
+    drain: float = 120.0
+    build: float = 1800.0
+    build_log: int = 20_000_000
+    log_file: int = 10_000_000
+    queue: int = 1000
+    queue_wait: float = 60.0
+    pids: int = 1024
+    keep_revisions: int = 5
+    starts_at_once: int = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """`state_dir` is an absolute path; `environment` holds the host's variables that builds and
+    the engine may need (proxies, CA bundle, package indexes, DOCKER_*), nothing else.
+    """
+
+    state_dir: str
+    region: str = "us-east-1"
+    account: str = "000000000000"
+    addresses: Addresses = field(default_factory=Addresses)
+    limits: Limits = field(default_factory=Limits)
+    strict: bool = False
+    images: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    repositories: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=lambda: NOTHING)

@@ -1,0 +1,25 @@
+"""A repository as git tells it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """`id` is the full hash, `subject` the first line of its message."""
+
+    id: str
+    subject: str = ""
+
+    @property
+    def short(self) -> str:
+        return self.id[:7]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreeFile:
+    """A file of a git tree: `mode` as git prints it, `blob` its id, `size` in bytes."""
+
+    path: str
+    mode: str
+    blob: str
+    size: int

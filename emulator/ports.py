@@ -1,0 +1,300 @@
+"""All that the emulator does to the outside world, on one screen.
+
+Every method is safe to repeat: what is already so is not an error. Implementations live in
+`drivers`, fakes that pass the same contract tests in `tests/fakes`.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from emulator.model.build import BaseImage
+from emulator.model.configuration import HealthCheck
+from emulator.model.event import Event
+from emulator.model.identifiers import Epoch, InstanceId, OperationId, ServiceId
+from emulator.model.instance import Endpoint, ObservedInstance
+from emulator.model.operation import Operation
+from emulator.model.revision import Revision
+from emulator.model.service import Service
+from emulator.model.source import Commit, TreeFile
+from emulator.model.usage import UsageInterval
+
+
+class Clock(Protocol):
+    """Time; `now` in seconds since the epoch."""
+
+    def now(self) -> Epoch: ...
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class Identifiers(Protocol):
+    """Fresh, unguessable names."""
+
+    def hexadecimal(self) -> str:
+        """32 hex digits, for services and instances."""
+        ...
+
+    def uuid(self) -> str:
+        """A dashed UUID, for operations."""
+        ...
+
+    def label(self) -> str:
+        """Ten of [a-z0-9], the first a letter, for a service's URL."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """A sign of life: open usage intervals of a dead emulator end here."""
+
+    at: Epoch
+
+
+Change = Service | Revision | Operation | Event | UsageInterval | Heartbeat
+
+
+class Store(Protocol):
+    """Desired state and journal, durable. Raises StoreError."""
+
+    async def save(self, *changes: Change) -> None:
+        """All or nothing, durable on return. Each replaces its older self (by its key: a usage
+        interval by service, instance, meter and start); an event with id 0 is appended.
+        """
+        ...
+
+    async def services(self) -> tuple[Service, ...]:
+        """All, also deleted ones, oldest first."""
+        ...
+
+    async def revisions(self, service: ServiceId) -> tuple[Revision, ...]:
+        """Oldest first."""
+        ...
+
+    async def operations(self, service: ServiceId) -> tuple[Operation, ...]:
+        """Newest first."""
+        ...
+
+    async def events(self, service: ServiceId, *, after: int = 0) -> tuple[Event, ...]:
+        """Those with an id above `after`, oldest first."""
+        ...
+
+    async def usage(self, service: ServiceId | None = None) -> tuple[UsageInterval, ...]:
+        """Oldest first; of all services where none is named."""
+        ...
+
+    async def heartbeat(self) -> Epoch | None:
+        """The last sign of life."""
+        ...
+
+    async def forget(self, service: ServiceId) -> None:
+        """Every row of it."""
+        ...
+
+
+class Instances(Protocol):
+    """Containers, one per instance. Raises EngineError."""
+
+    async def observe(self) -> tuple[ObservedInstance, ...]:
+        """Every instance this state directory owns, of all services."""
+        ...
+
+    async def prepare(self, instance: InstanceId, service: ServiceId, revision: Revision) -> None:
+        """Create everything for an instance short of starting it (a standby).
+
+        It fits every revision with the same fingerprint.
+        """
+        ...
+
+    async def start(self, instance: InstanceId, revision: Revision) -> Endpoint:
+        """Lay the revision's source tree into a prepared instance and start its process."""
+        ...
+
+    async def freeze(self, instance: InstanceId) -> None:
+        """Take its CPU away, keep its memory; connections stay open."""
+        ...
+
+    async def thaw(self, instance: InstanceId) -> None:
+        """Give the CPU back."""
+        ...
+
+    async def stop(self, instance: InstanceId, *, grace: float) -> None:
+        """SIGTERM, after `grace` seconds SIGKILL; also wakes a frozen one for it."""
+        ...
+
+    async def remove(self, instance: InstanceId) -> None:
+        """The container and what belongs to it alone; its log is safe before."""
+        ...
+
+    async def clear(self, service: ServiceId) -> None:
+        """Whatever is left of a deleted service: instances, sandboxes, network, files."""
+        ...
+
+    async def sweep(self, services: Sequence[ServiceId], images: Sequence[str]) -> tuple[str, ...]:
+        """Remove what this owner's unknown services left behind, and build leftovers; built
+        images not in `images`. Returns what was removed, in words.
+        """
+        ...
+
+    async def listening(self, instance: InstanceId) -> tuple[Endpoint, ...]:
+        """The TCP sockets its process listens on, inside; empty where that cannot be known."""
+        ...
+
+    def changes(self) -> AsyncIterator[ServiceId | None]:
+        """A service's id each time one of its containers changed by itself; None after the
+        connection to the engine was lost and is back: observe everything.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildRequest:
+    """A build: the tree `tree` of `repository` (only `paths`, if any) is the context.
+
+    `prefix` is where in the context the tree's files go ("" or "source/").
+    `files` (name, content) are added to the context. `tag` is how it is found again.
+    """
+
+    service: ServiceId
+    operation: OperationId
+    dockerfile: str
+    tag: str
+    repository: str
+    tree: str
+    paths: tuple[str, ...] = ()
+    files: tuple[tuple[str, bytes], ...] = ()
+
+
+class Builder(Protocol):
+    """Images. Raises BuildError where a command failed, EngineError otherwise."""
+
+    async def find(self, reference: str) -> str | None:
+        """The id of a local image, None if there is none."""
+        ...
+
+    async def pull(self, reference: str, on_line: Callable[[str], None]) -> str:
+        """The id of the image, pulled unless it is here."""
+        ...
+
+    async def base(self, base: BaseImage, on_line: Callable[[str], None]) -> str:
+        """A reference for FROM: the public image, or one made from Debian's packages."""
+        ...
+
+    async def build(self, request: BuildRequest, on_line: Callable[[str], None]) -> str:
+        """Build and return the image's id; cancelling ends the build and leaves nothing."""
+        ...
+
+
+class Repository(Protocol):
+    """A local git repository, by path. Raises RepositoryError with what to do about it."""
+
+    async def resolve(self, repository: str, branch: str) -> Commit:
+        """The newest commit of a branch."""
+        ...
+
+    async def commit(self, repository: str, commit: str) -> Commit: ...
+
+    async def tree(self, repository: str, commit: str, directory: str) -> str:
+        """The id of a directory's tree ("" for the root) at a commit."""
+        ...
+
+    async def files(self, repository: str, tree: str) -> tuple[TreeFile, ...]:
+        """Every file of a tree, recursively, paths relative to it."""
+        ...
+
+    async def read(self, repository: str, blob: str) -> bytes: ...
+
+    def archive(
+        self, repository: str, tree: str, paths: Sequence[str] = ()
+    ) -> AsyncIterator[bytes]:
+        """A tar stream of a tree, or of some of its files."""
+        ...
+
+    def watch(self, repository: str) -> AsyncIterator[None]:
+        """Yields once at first, then whenever a reference may have moved; ends when cancelled.
+
+        A repository that goes away does not end it: it is found again when it returns.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """`detail` says what went wrong, in words."""
+
+    healthy: bool
+    detail: str = ""
+
+
+class Probe(Protocol):
+    """Health checks."""
+
+    async def check(self, endpoint: Endpoint, check: HealthCheck) -> ProbeResult:
+        """One probe, within the check's timeout; never raises."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """`stream` is `instance/<id>` or `deployment/<id>`; `source` stdout or stderr or Build."""
+
+    at: Epoch
+    stream: str
+    text: str
+
+
+class Logs(Protocol):
+    """Log streams on disk, bounded, kept when an instance is gone."""
+
+    async def write(self, service: ServiceId, lines: Sequence[LogLine]) -> None: ...
+
+    def read(
+        self,
+        service: ServiceId,
+        *,
+        prefix: str = "",
+        since: Epoch | None = None,
+        follow: bool = False,
+    ) -> AsyncIterator[LogLine]:
+        """Lines of the streams whose name starts with `prefix`, in order of time; with `follow`
+        it goes on with what is written later.
+        """
+        ...
+
+    async def tail(self, service: ServiceId, stream: str, count: int) -> tuple[str, ...]:
+        """The last lines of one stream."""
+        ...
+
+    async def forget(self, service: ServiceId) -> None: ...
+
+
+class Doors(Protocol):
+    """The loopback port of each service."""
+
+    async def open(self, service: ServiceId, port: int) -> int:
+        """Listen for a service (0: any free port); returns the port, another one if it is taken."""
+        ...
+
+    async def close(self, service: ServiceId) -> None: ...
+
+
+class Secrets(Protocol):
+    """Values by Secrets Manager ARN, SSM parameter ARN or name."""
+
+    async def value(self, reference: str) -> str:
+        """Raises ConfigurationError naming the reference and the setting that would provide it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """The outside world in one hand, for the composition root and the controllers."""
+
+    clock: Clock
+    identifiers: Identifiers
+    store: Store
+    instances: Instances
+    builder: Builder
+    repository: Repository
+    probe: Probe
+    logs: Logs
+    secrets: Secrets

@@ -1,0 +1,1 @@
+"""HTTP endpoints for tools: the emulator's own and, on the same port, the AWS API."""

@@ -1,0 +1,281 @@
+"""The emulator's own endpoints, which the command line speaks to.
+
+Bound to loopback, and deaf to web pages: the Host must be a loopback name and a browser's Origin
+is refused, so that no page can drive it.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+
+from emulator import __version__
+from emulator.controllers.ledger import Ledger
+from emulator.controllers.platform import Platform
+from emulator.decisions import cost
+from emulator.model.errors import AppRunnerError, InvalidRequestException, ResourceNotFoundException
+from emulator.model.identifiers import Epoch
+from emulator.model.operation import Operation
+from emulator.model.service import Service
+from emulator.surfaces.api import requests, views
+
+LOOPBACK = {"localhost", "127.0.0.1", "[::1]", "::1"}
+BODY_LIMIT = 8 * 1024 * 1024
+STATUSES = {ResourceNotFoundException: 404}
+Answer = Awaitable[tuple[Service, Operation]]
+
+
+class Api:
+    """Routes under /_emulator/; `stop` ends the emulator (`all`: with everything it owns)."""
+
+    def __init__(
+        self,
+        platform: Platform,
+        *,
+        status: Callable[[], dict[str, Any]],
+        stop: Callable[[bool], None],
+    ) -> None:
+        self._platform = platform
+        self._status = status
+        self._stop = stop
+
+    def application(self) -> web.Application:
+        app = web.Application(middlewares=[guard], client_max_size=BODY_LIMIT)
+        get, post = app.router.add_get, app.router.add_post
+        get("/_emulator/health", self.health)
+        get("/_localstack/health", self.health)
+        get("/_emulator/status", self.status)
+        post("/_emulator/stop", self.stop)
+        get("/_emulator/services", self.list)
+        get("/_emulator/services/{key}", self.describe)
+        post("/_emulator/services/{key}", self.deploy)
+        post("/_emulator/services/{key}/{verb}", self.act)
+        get("/_emulator/services/{key}/operations", self.operations)
+        get("/_emulator/services/{key}/operations/{id}/feed", self.feed)
+        get("/_emulator/services/{key}/instances", self.instances)
+        get("/_emulator/services/{key}/events", self.events)
+        get("/_emulator/services/{key}/logs", self.logs)
+        get("/_emulator/services/{key}/usage", self.usage)
+        get("/_emulator/cost", self.cost)
+        return app
+
+    # -- questions -----------------------------------------------------------------------------
+
+    async def health(self, _: web.Request) -> web.Response:
+        return web.json_response(
+            {"status": "running", "services": {"apprunner": "running"}, "version": __version__}
+        )
+
+    async def status(self, _: web.Request) -> web.Response:
+        rows = [self._row(service) for service in self._platform.services()]
+        return web.json_response(self._status() | {"Services": rows})
+
+    def _row(self, service: Service) -> dict[str, Any]:
+        return views.listed(self._platform, self._platform.ledger(service.id))
+
+    async def list(self, _: web.Request) -> web.Response:
+        return web.json_response([self._row(service) for service in self._platform.services()])
+
+    async def describe(self, request: web.Request) -> web.Response:
+        return web.json_response(views.described(self._platform, self._ledger(request)))
+
+    def _ledger(self, request: web.Request) -> Ledger:
+        return self._platform.ledger(request.match_info["key"])
+
+    async def operations(self, request: web.Request) -> web.Response:
+        ledger = self._ledger(request)
+        stored = await self._platform.ports.store.operations(ledger.service.id)
+        return web.json_response([views.operation(o, ledger) for o in stored])
+
+    async def instances(self, request: web.Request) -> web.Response:
+        return web.json_response(views.instances(self._platform, self._ledger(request)))
+
+    async def usage(self, request: web.Request) -> web.Response:
+        ledger = self._ledger(request)
+        await self._platform.meter.flush()
+        intervals = await self._platform.ports.store.usage(ledger.service.id)
+        now = self._platform.ports.clock.now()
+        rows = [
+            {
+                "Meter": str(i.meter),
+                "InstanceId": i.instance,
+                "Start": i.start,
+                "End": i.end,
+                "Seconds": i.seconds(now),
+                "Cpu": i.cpu,
+                "Memory": i.memory,
+            }
+            for i in intervals
+        ]
+        return web.json_response(rows)
+
+    async def cost(self, request: web.Request) -> web.Response:
+        key = request.query.get("service")
+        ledger = self._platform.ledger(key) if key else None
+        await self._platform.meter.flush()
+        stored = self._platform.ports.store
+        intervals = await stored.usage(ledger.service.id if ledger else None)
+        region = ledger.service.region if ledger else self._platform.settings.region
+        bill = cost.bill(intervals, self._platform.ports.clock.now(), region=region)
+        return web.json_response(cost.document(bill))
+
+    # -- requests ------------------------------------------------------------------------------
+
+    async def stop(self, request: web.Request) -> web.Response:
+        self._stop(request.query.get("all") == "1")
+        return web.json_response({})
+
+    async def deploy(self, request: web.Request) -> web.Response:
+        """Create the service, or update it if there is one of that name."""
+        name = requests.name(request.match_info["key"])
+        members = await _members(request)
+        existing = [s for s in self._platform.services() if s.name == name]
+        if existing:
+            wanted = requests.configuration(members, existing[0].configuration)
+            result = await self._platform.update(existing[0].id, wanted)
+        else:
+            result = await self._platform.create(name, requests.configuration(members))
+        return self._accepted(*result)
+
+    async def act(self, request: web.Request) -> web.Response:
+        key, verb = request.match_info["key"], request.match_info["verb"]
+        members = await _members(request)
+        verbs: dict[str, Callable[[], Answer]] = {
+            "pause": lambda: self._platform.pause(key),
+            "resume": lambda: self._platform.resume(key),
+            "delete": lambda: self._platform.delete(key),
+            "redeploy": lambda: self._platform.start_deployment(key),
+            "rollback": lambda: self._platform.rollback(key, to=members.get("To")),
+        }
+        if verb not in verbs:
+            raise ResourceNotFoundException(f"There is no {verb!r}; there are: {', '.join(verbs)}.")
+        return self._accepted(*await verbs[verb]())
+
+    def _accepted(self, service: Service, operation: Operation) -> web.Response:
+        ledger = self._platform.ledger(service.id)
+        view = {
+            "Service": views.service(self._platform, service),
+            "OperationId": operation.id,
+            "Operation": views.operation(operation, ledger),
+        }
+        return web.json_response(view)
+
+    # -- streams -------------------------------------------------------------------------------
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        ledger = self._ledger(request)
+        follow = request.query.get("follow") == "1"
+        since = float(request.query.get("since", "0"))
+
+        async def rows() -> AsyncIterator[dict[str, Any]]:
+            async for event in self._platform.events(ledger, follow=follow):
+                if event.at >= since:
+                    yield {"At": event.at, "Text": event.text}
+
+        return await _stream(request, rows())
+
+    async def logs(self, request: web.Request) -> web.StreamResponse:
+        ledger = self._ledger(request)
+        query = request.query
+        since = Epoch(float(query["since"])) if "since" in query else None
+        follow = query.get("follow") == "1"
+        prefix = query.get("stream", "")
+
+        async def rows() -> AsyncIterator[dict[str, Any]]:
+            source = self._platform.ports.logs.read(
+                ledger.service.id, prefix=prefix, since=since, follow=follow
+            )
+            async for line in source:
+                yield {"At": line.at, "Stream": line.stream, "Text": line.text}
+
+        return await _stream(request, rows())
+
+    async def feed(self, request: web.Request) -> web.StreamResponse:
+        """Events and build log of an operation as they come; its last row is the outcome."""
+        ledger = self._ledger(request)
+        return await _stream(request, self._feed(ledger, request.match_info["id"]))
+
+    async def _feed(self, ledger: Ledger, id_: str) -> AsyncIterator[dict[str, Any]]:
+        stored = await self._platform.ports.store.operations(ledger.service.id)
+        operation = next((o for o in stored if o.id == id_), None)
+        if operation is None:
+            raise ResourceNotFoundException(f"There is no operation {id_!r}.")
+        queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(maxsize=1000)
+        async with asyncio.TaskGroup() as group:
+            logs = group.create_task(self._build_lines(ledger, operation, queue))
+            events = group.create_task(self._event_lines(ledger, operation, queue))
+            while not (events.done() and queue.empty()):
+                row = await queue.get()
+                yield row
+                if "Operation" in row:
+                    break
+            logs.cancel()
+            events.cancel()
+
+    async def _build_lines(
+        self, ledger: Ledger, operation: Operation, queue: asyncio.Queue[dict[str, Any]]
+    ) -> None:
+        stream = f"deployment/{operation.deployment_id}"
+        logs = self._platform.ports.logs
+        async for line in logs.read(ledger.service.id, prefix=stream, follow=True):
+            await queue.put({"At": line.at, "Log": line.text})
+
+    async def _event_lines(
+        self, ledger: Ledger, operation: Operation, queue: asyncio.Queue[dict[str, Any]]
+    ) -> None:
+        after = 0
+        while True:
+            seen = ledger.bell.count
+            stored = await self._platform.ports.store.operations(ledger.service.id)
+            current = next((o for o in stored if o.id == operation.id), operation)
+            async for event in self._platform.events(ledger, after=after):
+                after = event.id
+                if event.at >= operation.started_at:
+                    await queue.put({"At": event.at, "Event": event.text})
+            if current.ended:
+                service = views.described(self._platform, ledger)
+                view = views.operation(current, ledger)
+                await queue.put({"Operation": view, "Service": service})
+                return
+            await ledger.bell.later(seen)
+
+
+async def _members(request: web.Request) -> dict[str, Any]:
+    if not request.can_read_body:
+        return {}
+    if request.content_type != "application/json":
+        raise InvalidRequestException("Send application/json.")
+    try:
+        members = await request.json()
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequestException(f"The body is not JSON: {error}") from error
+    if not isinstance(members, dict):
+        raise InvalidRequestException("The body must be a JSON object.")
+    return members
+
+
+async def _stream(request: web.Request, rows: AsyncIterator[dict[str, Any]]) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+    await response.prepare(request)
+    async for row in rows:
+        await response.write(json.dumps(row).encode() + b"\n")
+    await response.write_eof()
+    return response
+
+
+@web.middleware
+async def guard(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Who may ask, and how refusals look."""
+    host = request.host.rsplit(":", 1)[0] if not request.host.endswith("]") else request.host
+    if host.lower() not in LOOPBACK or "Origin" in request.headers:
+        return web.json_response({"Message": "Only local tools may ask here."}, status=403)
+    try:
+        return await handler(request)
+    except AppRunnerError as error:
+        status = STATUSES.get(type(error), 400)
+        body = {"__type": error.code, "Message": str(error)}
+        return web.json_response(body, status=status, headers={"x-amzn-errortype": error.code})

@@ -1,0 +1,1 @@
+"""The load balancer's listeners and its hot path."""
