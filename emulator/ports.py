@@ -98,7 +98,7 @@ class Instances(Protocol):
         """Every instance this state directory owns, of all services."""
         ...
 
-    async def prepare(self, instance: InstanceId, service: ServiceId, revision: Revision) -> None:
+    async def prepare(self, instance: InstanceId, service: Service, revision: Revision) -> None:
         """Create everything for an instance short of starting it (a standby).
 
         It fits every revision with the same fingerprint.

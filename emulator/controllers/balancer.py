@@ -147,13 +147,13 @@ class Balancer:
         draw: Callable[[int], int] = secrets.randbelow,
     ) -> None:
         self.request_timeout = 120.0
+        self.queue_wait = queue_wait
         self.last_activity: Epoch | None = None
         self.total_in_flight = 0
         self.door = Door.OPEN
         self._clock = clock
         self._max_concurrency = max_concurrency
         self._queue_limit = queue_limit
-        self._queue_wait = queue_wait
         self._wake = wake
         self._thaw = thaw
         self._activity = activity
@@ -259,7 +259,7 @@ class Balancer:
         refusal = refuse(door=self.door, waiting=len(self._waiters), queue_limit=self._queue_limit)
         if refusal is not None:
             raise _refused(refusal)
-        return await self._wait(self._queue_wait if within is None else within)
+        return await self._wait(self.queue_wait if within is None else min(within, self.queue_wait))
 
     async def _wait(self, within: float) -> Lease:
         waiter: asyncio.Future[Lease | Refused] = asyncio.get_running_loop().create_future()
@@ -267,13 +267,15 @@ class Balancer:
         self._note_demand()
         self._wake()
         try:
-            async with asyncio.timeout(min(within, self._queue_wait)):
+            async with asyncio.timeout(within):
                 outcome = await waiter
         except TimeoutError:
             # The lease may have been handed over in the very moment the time was up.
-            outcome = waiter.result() if waiter.done() else self._in_vain()
+            outcome = _handed_to(waiter) or self._in_vain(within)
         except asyncio.CancelledError:
-            _give_back(waiter)
+            handed = _handed_to(waiter)
+            if isinstance(handed, Lease):
+                handed.release()
             raise
         finally:
             self._waiters.pop(waiter, None)
@@ -281,9 +283,9 @@ class Balancer:
             raise outcome
         return outcome
 
-    def _in_vain(self) -> Refused:
+    def _in_vain(self, waited: float) -> Refused:
         instances = sum(slot.routed for slot in self._slots.values())
-        return _refused(give_up(instances=instances, waited=self._queue_wait))
+        return _refused(give_up(instances=instances, waited=waited))
 
     def _pick(self) -> _Slot | None:
         return pick(self._pickable, max_concurrency=self._max_concurrency, draw=self._draw)
@@ -385,9 +387,6 @@ def _refused(refusal: Refusal) -> Refused:
     return Refused(refusal.status, refusal.reason)
 
 
-def _give_back(waiter: "asyncio.Future[Lease | Refused]") -> None:
-    """The request is gone, perhaps in the very moment a lease was handed to it."""
-    if waiter.done() and not waiter.cancelled():
-        outcome = waiter.result()
-        if isinstance(outcome, Lease):
-            outcome.release()
+def _handed_to(waiter: "asyncio.Future[Lease | Refused]") -> Lease | Refused | None:
+    """What a request got before it was told to stop waiting."""
+    return waiter.result() if waiter.done() and not waiter.cancelled() else None

@@ -6,9 +6,9 @@ A request is accepted or refused at once; what follows is its service's worker's
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
-from emulator.controllers.balancer import Balancer
 from emulator.controllers.bell import Bell
 from emulator.controllers.deployment import Deployer
+from emulator.controllers.fleet import Equipment
 from emulator.controllers.ledger import Ledger
 from emulator.controllers.meter import Meter
 from emulator.controllers.observatory import Observatory
@@ -58,7 +58,6 @@ class Platform:
         router: Router,
         meter: Meter,
         deployer: Deployer,
-        balancer: Callable[[Service], Balancer],
     ) -> None:
         self.ports = ports
         self.settings = settings
@@ -66,16 +65,20 @@ class Platform:
         self.meter = meter
         self.bell = Bell()
         self._deployer = deployer
-        self._make_balancer = balancer
         self._doors: Doors | None = None
-        self._observatory = Observatory(ports.instances)
         self._reaper = Reaper(ports, keep_revisions=settings.limits.keep_revisions)
         self._workers: dict[ServiceId, Worker] = {}
         self._ledgers: dict[ServiceId, Ledger] = {}
         self._sources: dict[ServiceId, asyncio.Task[None]] = {}
-        self._names: set[tuple[str, str]] = set()
+        self._reserved: set[tuple[str, str]] = set()
         self._group: asyncio.TaskGroup | None = None
-        self._starts = asyncio.Semaphore(settings.limits.starts_at_once)
+        self._equipment = Equipment(
+            ports=ports,
+            observatory=Observatory(ports.instances),
+            meter=meter,
+            limits=settings.limits,
+            starts=asyncio.Semaphore(settings.limits.starts_at_once),
+        )
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -96,10 +99,8 @@ class Platform:
     async def _take_up(self, service: Service) -> None:
         ledger = await Ledger.load(self.ports.store, self.ports.clock, service)
         self._ledgers[service.id] = ledger
-        if not service.live:
-            return
-        self._names.add((service.region, service.name))
-        await self._employ(ledger)
+        if service.live:
+            await self._employ(ledger)
 
     async def _employ(self, ledger: Ledger) -> None:
         """Give a service its worker, its door and its watcher."""
@@ -109,16 +110,7 @@ class Platform:
         port = await self._doors.open(service.id, service.port)
         if port != service.port:
             await ledger.save(port=port)
-        worker = Worker(
-            ledger=ledger,
-            ports=self.ports,
-            observatory=self._observatory,
-            balancer=self._make_balancer(service),
-            meter=self.meter,
-            deployer=self._deployer,
-            limits=self.settings.limits,
-            starts=self._starts,
-        )
+        worker = Worker(ledger, self._equipment, self._deployer)
         self._workers[service.id] = worker
         self.router.add(service.id, self.hosts(service), worker.balancer)
         self._group.create_task(self._work(worker))
@@ -129,7 +121,6 @@ class Platform:
         service = worker.ledger.service
         self.router.remove(service.id)
         self._stop_watching(service.id)
-        self._names.discard((service.region, service.name))
         self._workers.pop(service.id, None)
         if self._doors is not None:
             await self._doors.close(service.id)
@@ -159,12 +150,13 @@ class Platform:
 
     async def _reap(self) -> None:
         while True:
-            await self._reaper.sweep(tuple(self._ledgers.values()))
-            for service in await self._reaper.forget(s.service for s in self._all()):
+            await self._reaper.sweep(self.ledgers())
+            for service in await self._reaper.forget(s.service for s in self.ledgers()):
                 self._ledgers.pop(service.id, None)
             await self.ports.clock.sleep(PAUSE)
 
-    def _all(self) -> tuple[Ledger, ...]:
+    def ledgers(self) -> tuple[Ledger, ...]:
+        """Also of services that were deleted not long ago."""
         return tuple(self._ledgers.values())
 
     # -- questions -----------------------------------------------------------------------------
@@ -178,7 +170,7 @@ class Platform:
 
     def services(self) -> tuple[Service, ...]:
         """Live ones, newest first."""
-        live = [ledger.service for ledger in self._all() if ledger.service.live]
+        live = [ledger.service for ledger in self.ledgers() if ledger.service.live]
         return tuple(sorted(live, key=lambda s: s.created_at, reverse=True))
 
     def ledger(self, key: str) -> Ledger:
@@ -186,7 +178,7 @@ class Platform:
         id_ = ServiceId(key.rsplit("/", 1)[-1])
         if id_ in self._ledgers:
             return self._ledgers[id_]
-        named = [ledger for ledger in self._all() if ledger.service.name == key]
+        named = [ledger for ledger in self.ledgers() if ledger.service.name == key]
         if not named:
             raise ResourceNotFoundException(f"There is no service {key!r}.")
         return max(named, key=lambda each: (each.service.live, each.service.created_at))
@@ -215,16 +207,19 @@ class Platform:
     ) -> tuple[Service, Operation]:
         """CreateService; names are unique among services that are not deleted."""
         region = region or self.settings.region
-        if (region, name) in self._names:
+        if self._taken(region, name):
             raise InvalidRequestException(f"Service with the provided name already exists: {name}")
-        self._names.add((region, name))
+        self._reserved.add((region, name))
         try:
             ledger, operation = await self._created(name, configuration, region)
-        except BaseException:
-            self._names.discard((region, name))
-            raise
+        finally:
+            self._reserved.discard((region, name))
         await self._employ(ledger)
         return ledger.service, operation
+
+    def _taken(self, region: str, name: str) -> bool:
+        live = {(s.region, s.name) for s in self.services()}
+        return (region, name) in live | self._reserved
 
     async def _created(
         self, name: str, configuration: ServiceConfiguration, region: str

@@ -21,8 +21,7 @@ class Router:
         self.remove(service)
         self._services[service] = balancer
         names = [normalise(host) for host in hosts]
-        taken = tuple(name for name in names if self._hosts.setdefault(name, service) != service)
-        return taken
+        return tuple(name for name in names if self._hosts.setdefault(name, service) != service)
 
     def remove(self, service: ServiceId) -> None:
         self._services.pop(service, None)

@@ -72,5 +72,7 @@ class SourceWatcher:
                 text, queued = f"{what} is queued: an operation is in progress.", commit.id
             case _:
                 text, queued = f"{what} is deployed.", commit.id
-        values = {"queued": queued} if queued else {}
-        await ledger.save(ledger.event(text), seen_commit=commit.id, **values)
+        if queued is None:
+            await ledger.save(ledger.event(text), seen_commit=commit.id)
+        else:
+            await ledger.save(ledger.event(text), seen_commit=commit.id, queued=queued)

@@ -8,11 +8,11 @@ import asyncio
 import os
 import signal
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from subprocess import DEVNULL, PIPE
-from typing import cast
+from typing import Any, cast
 
 CHUNK = 65_536
 AHEAD = 4  # chunks read ahead of a slow consumer
@@ -70,12 +70,13 @@ async def run(
     not read its input is not an error.
     """
     async with _child(argv, environment, cwd, fed=input is not None) as child:
+        limit = asyncio.timeout(timeout)
         try:
-            async with asyncio.timeout(timeout):
+            async with limit:
                 await _feed_until_closed(child, input)
         except TimeoutError as error:
-            if child.closed.done():
-                raise  # not ours: the input's
+            if not limit.expired():
+                raise  # the input's own
             text = f"{argv[0]} took longer than {timeout:g} s"
             raise ProcessTimeoutError(text, code=-signal.SIGKILL, err=bytes(child.err)) from error
         return Finished(child.code, b"".join(child.out), bytes(child.err))
@@ -94,7 +95,7 @@ async def stream(
     async with _child(argv, environment, cwd, ahead=AHEAD * chunk) as child:
         while data := await child.take(chunk):
             yield data
-        await child.closed
+        await child.closed.wait()
         if child.code:
             text = f"{argv[0]} failed with exit code {child.code}"
             raise ProcessError(text, code=child.code, err=bytes(child.err))
@@ -104,19 +105,18 @@ class _Child(asyncio.SubprocessProtocol):
     """Collects what a program writes; with `ahead`, no more than that waits to be taken."""
 
     def __init__(self, ahead: int | None) -> None:
-        loop = asyncio.get_running_loop()
         self.transport: asyncio.SubprocessTransport
         self.out: deque[bytes] = deque()
         self.err = bytearray()
-        self.exited: asyncio.Future[None] = loop.create_future()
-        self.closed: asyncio.Future[None] = loop.create_future()  # exited, and all pipes at an end
+        self.exited = asyncio.Event()
+        self.closed = asyncio.Event()  # exited, and all output is here
         self.reads = True  # its stdin is open
         self.writable = asyncio.Event()
         self.writable.set()
         self._ahead = ahead
         self._waiting = 0
         self._paused = False
-        self._ended = False
+        self._open = {OUT, ERR}
         self._news = asyncio.Event()  # something to take, or nothing more will come
 
     @property
@@ -125,16 +125,16 @@ class _Child(asyncio.SubprocessProtocol):
         return -signal.SIGKILL if code is None else code
 
     @property
-    def stdin(self) -> asyncio.WriteTransport:
+    def _stdin(self) -> asyncio.WriteTransport:
         return cast("asyncio.WriteTransport", self.transport.get_pipe_transport(0))
 
     @property
-    def stdout(self) -> asyncio.ReadTransport:
+    def _stdout(self) -> asyncio.ReadTransport:
         return cast("asyncio.ReadTransport", self.transport.get_pipe_transport(OUT))
 
     async def take(self, most: int) -> bytes:
         """The next bytes of stdout; none at its end."""
-        while not self.out and not self._ended:
+        while not self.out and OUT in self._open:
             self._news.clear()
             await self._news.wait()
         if not self.out:
@@ -162,17 +162,15 @@ class _Child(asyncio.SubprocessProtocol):
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:  # noqa: ARG002
         if fd == 0:
-            self.reads = False
-            self.writable.set()
-        if fd == OUT:
-            self._end()
+            self._stop_reading()
+        self._open.discard(fd)
+        self._news.set()
+        self._settle()
 
     def process_exited(self) -> None:
-        _settle(self.exited)
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        self._end()
-        _settle(self.closed)
+        self.exited.set()
+        self._stop_reading()
+        self._settle()
 
     def pause_writing(self) -> None:
         self.writable.clear()
@@ -180,24 +178,32 @@ class _Child(asyncio.SubprocessProtocol):
     def resume_writing(self) -> None:
         self.writable.set()
 
-    def _end(self) -> None:
-        self._ended = True
-        self._news.set()
+    def feed(self, data: bytes) -> None:
+        if self.reads and not self._stdin.is_closing():
+            self._stdin.write(data)
+
+    def feed_no_more(self) -> None:
+        if self.reads and not self._stdin.is_closing():
+            self._stdin.close()
+
+    def _stop_reading(self) -> None:
+        self.reads = False
+        self.writable.set()
+
+    def _settle(self) -> None:
+        # Not connection_lost: uvloop may call it before the last output has come.
+        if self.exited.is_set() and not self._open:
+            self.closed.set()
 
     def _pause(self) -> None:
         if self._ahead is not None and self._waiting >= self._ahead and not self._paused:
             self._paused = True
-            self.stdout.pause_reading()
+            self._stdout.pause_reading()
 
     def _resume(self) -> None:
         if self._paused and self._ahead is not None and self._waiting < self._ahead:
             self._paused = False
-            self.stdout.resume_reading()
-
-
-def _settle(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
+            self._stdout.resume_reading()
 
 
 @asynccontextmanager
@@ -209,33 +215,50 @@ async def _child(
     fed: bool = False,
     ahead: int | None = None,
 ) -> AsyncGenerator[_Child]:
+    loop = asyncio.get_running_loop()
+    starting = loop.subprocess_exec(
+        lambda: _Child(ahead),
+        *argv,
+        stdin=PIPE if fed else DEVNULL,
+        stdout=PIPE,
+        stderr=PIPE,
+        env={"PATH": os.defpath} if environment is None else dict(environment),
+        cwd=cwd,
+        start_new_session=True,  # a group of its own, and no terminal to ask at
+    )
     try:
-        _, child = await asyncio.get_running_loop().subprocess_exec(
-            lambda: _Child(ahead),
-            *argv,
-            stdin=PIPE if fed else DEVNULL,
-            stdout=PIPE,
-            stderr=PIPE,
-            env={"PATH": os.defpath} if environment is None else dict(environment),
-            cwd=cwd,
-            start_new_session=True,  # a group of its own, and no terminal to ask at
-        )
+        child = await _started(starting)
     except OSError as error:
-        raise _not_started(argv[0], cwd, error) from error
+        raise await asyncio.to_thread(_not_started, argv[0], cwd, error) from error
     try:
         yield child
     finally:
         await _end(child)
 
 
+async def _started(starting: Coroutine[Any, Any, tuple[Any, _Child]]) -> _Child:
+    """A start is over in a millisecond, but half a start cannot be undone: it is not cancelled."""
+    task = asyncio.get_running_loop().create_task(starting)
+    cancelled = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    _, child = task.result()
+    if cancelled:
+        await _end(child)
+        raise cancelled
+    return child
+
+
 async def _end(child: _Child) -> None:
     """Kill what is left of the group, and reap the program."""
-    if child.closed.done():
-        return
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.transport.get_pid(), signal.SIGKILL)
+    if not child.closed.is_set():
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.transport.get_pid(), signal.SIGKILL)
     child.transport.close()
-    await child.exited
+    await child.exited.wait()
 
 
 def _not_started(program: str, cwd: str | None, error: OSError) -> ProcessError:
@@ -249,14 +272,14 @@ def _not_started(program: str, cwd: str | None, error: OSError) -> ProcessError:
 async def _feed_until_closed(child: _Child, data: AsyncIterator[bytes] | bytes | None) -> None:
     if not isinstance(data, AsyncIterator):
         if data is not None:
-            child.stdin.write(data)
-            child.stdin.close()
-        await child.closed
+            child.feed(data)
+            child.feed_no_more()
+        await child.closed.wait()
         return
     try:
         async with asyncio.TaskGroup() as group:
             feeding = group.create_task(_feed(child, data))
-            await child.closed
+            await child.closed.wait()
             feeding.cancel()
     except BaseExceptionGroup as failed:
         raise failed.exceptions[0] from None
@@ -268,8 +291,9 @@ async def _feed(child: _Child, data: AsyncIterator[bytes]) -> None:
             await child.writable.wait()
             if not child.reads:
                 break
-            child.stdin.write(piece)
-        child.stdin.close()
+            child.feed(piece)
+            await asyncio.sleep(0)  # noqa: TID251 - not for time: others, and its end, come first
+        child.feed_no_more()
     finally:
         if isinstance(data, AsyncGenerator):
             await data.aclose()

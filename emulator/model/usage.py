@@ -19,7 +19,7 @@ class UsageInterval:
     """`end` is None while it is open; `cpu` in units and `memory` in MB of the instance.
 
     An interval that the emulator did not live to close ends at the last sign of life
-    (`UsageJournal.closed_at`), at most a second before.
+    (`Meter.recover`), at most a second before.
     """
 
     service: ServiceId

@@ -53,14 +53,15 @@ def exists(pid: int) -> bool:
 
 async def until(condition):
     async with asyncio.timeout(5):
-        while not condition():
+        while not await asyncio.to_thread(condition):
             await SystemClock().sleep(0.001)
 
 
 async def pids(path: Path) -> list[int]:
     """The two process ids that a program writes as soon as it runs."""
-    await until(lambda: len(numbers(path)) == 2)
-    return numbers(path)
+    while len(found := await asyncio.to_thread(numbers, path)) < 2:
+        await SystemClock().sleep(0.001)
+    return found
 
 
 def numbers(path: Path) -> list[int]:
@@ -151,7 +152,7 @@ async def test_an_error_of_the_input_ends_the_program_and_is_raised_as_it_is(tmp
     with pytest.raises(LookupError):
         await run("sh", "-c", PARENT_AND_CHILD, str(tmp_path / "pids"), input=pieces())
     shell, child = await pids(tmp_path / "pids")
-    assert not exists(shell)
+    assert not await asyncio.to_thread(exists, shell)
     await until(lambda: not alive(child))
 
 
@@ -175,7 +176,7 @@ async def test_cancelling_kills_the_whole_group_and_reaps_it(tmp_path):
         shell, child = await pids(path)
         task.cancel()
     assert task.cancelled()
-    assert not exists(shell)
+    assert not await asyncio.to_thread(exists, shell)
     await until(lambda: not alive(child))
 
 
@@ -185,7 +186,7 @@ async def test_a_timeout_kills_even_what_ignores_a_polite_request(tmp_path):
     with pytest.raises(ProcessTimeoutError, match=r"sh took longer than 0.3 s"):
         await run("sh", "-c", "trap '' TERM INT; " + PARENT_AND_CHILD, str(path), timeout=0.3)
     shell, child = await pids(path)
-    assert not exists(shell)
+    assert not await asyncio.to_thread(exists, shell)
     await until(lambda: not alive(child))
 
 
@@ -240,7 +241,7 @@ async def test_closing_a_stream_early_kills_the_program(tmp_path):
     async with aclosing(stream("sh", "-c", script, str(tmp_path / "pids"))) as output:
         await anext(output)
     pid, _ = await pids(tmp_path / "pids")
-    assert not exists(pid)
+    assert not await asyncio.to_thread(exists, pid)
 
 
 @on_both_loops

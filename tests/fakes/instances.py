@@ -126,7 +126,8 @@ class FakeInstances:
         removed += [f"helper {h}" for h in self.world.helpers]
         self.world.helpers.clear()
         for tag, image in list(self.world.images.items()):
-            if tag not in images and image not in images:
+            built = tag.startswith("apprunner-emulator/")
+            if built and tag not in images and image not in images:
                 del self.world.images[tag]
                 removed.append(f"image {tag}")
         return tuple(removed)

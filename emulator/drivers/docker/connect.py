@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from emulator.model.errors import EngineUnavailableError
 
@@ -40,6 +41,11 @@ class Connection:
     def socket(self) -> str | None:
         """The path of a Unix socket."""
         return self.address.removeprefix("unix://") if self.local else None
+
+    @property
+    def hostname(self) -> str:
+        """Where the engine's published ports can be dialled."""
+        return "127.0.0.1" if self.local else urlsplit(self.address).hostname or "127.0.0.1"
 
     @property
     def url(self) -> str:

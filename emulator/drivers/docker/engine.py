@@ -19,6 +19,7 @@ from emulator.model.errors import EngineError, EngineUnavailableError
 Json = Any  # what the daemon sent, parsed; its shape is the daemon's business
 Parameters = Mapping[str, Any]
 Body = bytes | AsyncIterator[bytes]
+Frame = tuple[int, bytes]  # 1 for stdout or 2 for stderr, and what was written there
 
 NEWEST: Final = (1, 51)  # the newest API version that this client was written for
 PATIENCE: Final = 60.0  # seconds for a call that should take milliseconds
@@ -146,16 +147,21 @@ class Engine:
             yield _parse(rest)
 
     async def frames(
-        self, method: str, path: str, params: Parameters | None = None, *, json: Json = None
-    ) -> AsyncGenerator[tuple[int, bytes], None]:
-        """Logs and the output of an exec: (1 for stdout or 2 for stderr, bytes)."""
+        self,
+        method: str,
+        path: str,
+        params: Parameters | None = None,
+        *,
+        json: Json = None,
+    ) -> AsyncGenerator[list[Frame], None]:
+        """Logs and the output of an exec, as many frames at a time as have arrived."""
         buffer = bytearray()
         chunks = self.chunks(method, path, params, json=json)
         async with aclosing(chunks):
             async for chunk in chunks:
                 buffer += chunk
-                for frame in _take_frames(buffer):
-                    yield frame
+                if frames := _take_frames(buffer):
+                    yield frames
 
     async def chunks(
         self,
@@ -308,9 +314,9 @@ def _parse(content: bytes) -> Json:
         raise EngineError(f"the engine sent what is not JSON: {content[:100]!r}") from error
 
 
-def _take_frames(buffer: bytearray) -> list[tuple[int, bytes]]:
+def _take_frames(buffer: bytearray) -> list[Frame]:
     """Complete frames, removed from the buffer: kind, three zeros, length, payload."""
-    frames: list[tuple[int, bytes]] = []
+    frames: list[Frame] = []
     start = 0
     while len(buffer) >= start + _FRAME:
         end = start + _FRAME + int.from_bytes(buffer[start + 4 : start + _FRAME])

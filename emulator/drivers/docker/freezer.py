@@ -5,7 +5,9 @@ that waits for the thaw feels it. Rules: `thaw` writes before it awaits anything
 thaw overtakes gives way.
 """
 
+import asyncio
 import os
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Final, Protocol
 
 from emulator.drivers.docker.engine import Engine
 from emulator.model.errors import EngineError
+from emulator.model.identifiers import InstanceId
 from emulator.ports import Clock
 
 CONTROL_GROUPS: Final = Path("/sys/fs/cgroup")
@@ -25,6 +28,10 @@ class Freezer(Protocol):
 
     def frozen(self) -> bool:
         """As it is now; reads a file of the kernel's, if any."""
+        ...
+
+    def told(self, *, paused: bool) -> None:
+        """What the engine says about it."""
         ...
 
     async def freeze(self) -> None:
@@ -121,6 +128,9 @@ class KernelFreezer:
     async def thaw(self) -> None:
         self._write(self.switch.thaw)
 
+    def told(self, *, paused: bool) -> None:
+        """The kernel knows better."""
+
     def close(self) -> None:
         for descriptor in (self._control, self._state):
             with suppress(OSError):
@@ -155,6 +165,9 @@ class EngineFreezer:
     async def thaw(self) -> None:
         await self._turn("unpause", paused=False)
 
+    def told(self, *, paused: bool) -> None:
+        self.paused = paused
+
     def close(self) -> None:
         """It holds nothing."""
 
@@ -167,3 +180,41 @@ class EngineFreezer:
             if state["Running"] and state["Paused"] is not paused:
                 raise
         self.paused = paused
+
+
+class Freezers:
+    """Those of the instances that are known to run."""
+
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._known: dict[InstanceId, Freezer] = {}
+
+    def known(self, instance: InstanceId) -> Freezer | None:
+        return self._known.get(instance)
+
+    async def find(
+        self, instance: InstanceId, container: str, *, pid: int | None, paused: bool
+    ) -> Freezer:
+        """`pid` is its process on this machine, None when the engine runs elsewhere."""
+        if instance not in self._known:
+            switch = await asyncio.to_thread(find_switch, pid, container) if pid else None
+            if instance not in self._known:
+                self._known[instance] = self._new(switch, container, paused=paused)
+        return self._known[instance]
+
+    def _new(self, switch: Switch | None, container: str, *, paused: bool) -> Freezer:
+        with suppress(OSError):
+            if switch is not None:
+                return KernelFreezer(switch, self._clock)
+        return EngineFreezer(self._engine, container, paused=paused)
+
+    def forget(self, instance: InstanceId) -> None:
+        freezer = self._known.pop(instance, None)
+        if freezer is not None:
+            freezer.close()
+
+    def keep(self, instances: Collection[InstanceId]) -> None:
+        """Forget all others."""
+        for instance in self._known.keys() - set(instances):
+            self.forget(instance)

@@ -1,6 +1,6 @@
 """How near the engine is: what may be done past it, through the kernel and the file system."""
 
-import os
+import asyncio
 import platform
 import sys
 from dataclasses import dataclass
@@ -32,28 +32,44 @@ class Host:
     gateway: str = "127.0.0.1"
 
 
+class Hosts:
+    """Asks the engine when it is first needed, and once."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._host: Host | None = None
+
+    async def here(self) -> Host:
+        if self._host is None:
+            self._host = await find_host(self._engine)
+        return self._host
+
+
 async def find_host(engine: Engine) -> Host:
-    """Asks the engine once; everything else follows from it."""
+    """All of it follows from what the engine says about itself."""
     info = await engine.get("/info")
-    shared = engine.connection.local and _this_machine(info)
+    shared = engine.connection.local and await asyncio.to_thread(_this_machine, info)
     return Host(
         shared=shared,
         dials=shared and not _rootless(info),
         architecture=info["Architecture"],
         processors=int(info["NCPU"]),
         init=bool(info.get("InitBinary")),
-        mtu=_default_mtu() if shared else None,
-        gateway="127.0.0.1" if engine.connection.local else engine.connection.hostname,
+        mtu=await asyncio.to_thread(_default_mtu) if shared else None,
+        gateway=engine.connection.hostname,
     )
 
 
 def _this_machine(info: Json) -> bool:
-    """Not Docker Desktop's machine (on WSL it has the same kernel), not seen from a container."""
+    """Not Docker Desktop's (on WSL it has the same kernel), nor seen from inside a container.
+
+    Whoever shares the engine's files sees its directory, if not what is in there.
+    """
     return (
         sys.platform == "linux"
         and info["KernelVersion"] == platform.release()
         and "Docker Desktop" not in info["OperatingSystem"]
-        and not Path("/.dockerenv").exists()
+        and Path(info["DockerRootDir"]).is_dir()
     )
 
 
@@ -74,8 +90,3 @@ def _default_mtu() -> int | None:
 
 def _is_default(route: list[str]) -> bool:
     return route[1] == _DEFAULT_ROUTE == route[7]
-
-
-def owned_here(path: Path) -> bool:
-    """Whether this user may remove what is in there."""
-    return os.access(path, os.W_OK | os.X_OK)

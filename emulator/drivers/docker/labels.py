@@ -31,8 +31,13 @@ def labels(owner: str, role: Role, **more: object) -> dict[str, str]:
     }
 
 
-def labelled(owner: str, role: Role | None = None, **more: object) -> Mapping[str, list[str]]:
+def labelled(
+    owner: str,
+    role: Role | None = None,
+    *,
+    service: str | None = None,
+    instance: str | None = None,
+) -> Mapping[str, list[str]]:
     """The engine's filter for objects that carry all of these labels."""
-    wanted = {OWNER: owner} | ({ROLE: role.value} if role else {})
-    wanted |= {f"{_PREFIX}{name}": str(value) for name, value in more.items()}
-    return {"label": [f"{name}={value}" for name, value in wanted.items()]}
+    wanted = {OWNER: owner, ROLE: role, SERVICE: service, INSTANCE: instance}
+    return {"label": [f"{name}={value}" for name, value in wanted.items() if value is not None]}

@@ -12,6 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from emulator import __version__
+from emulator.controllers.billing import bill_of
 from emulator.controllers.ledger import Ledger
 from emulator.controllers.platform import Platform
 from emulator.decisions import cost
@@ -23,7 +24,6 @@ from emulator.surfaces.api import requests, views
 
 LOOPBACK = {"localhost", "127.0.0.1", "[::1]", "::1"}
 BODY_LIMIT = 8 * 1024 * 1024
-STATUSES = {ResourceNotFoundException: 404}
 Answer = Awaitable[tuple[Service, Operation]]
 
 
@@ -113,12 +113,12 @@ class Api:
 
     async def cost(self, request: web.Request) -> web.Response:
         key = request.query.get("service")
-        ledger = self._platform.ledger(key) if key else None
+        ledgers = (self._platform.ledger(key),) if key else self._platform.ledgers()
+        region = ledgers[0].service.region if key else self._platform.settings.region
         await self._platform.meter.flush()
-        stored = self._platform.ports.store
-        intervals = await stored.usage(ledger.service.id if ledger else None)
-        region = ledger.service.region if ledger else self._platform.settings.region
-        bill = cost.bill(intervals, self._platform.ports.clock.now(), region=region)
+        ports = self._platform.ports
+        month = request.query.get("month") == "1"
+        bill = await bill_of(ports.store, ports.clock, ledgers, region=region, month=month)
         return web.json_response(cost.document(bill))
 
     # -- requests ------------------------------------------------------------------------------
@@ -276,6 +276,6 @@ async def guard(
     try:
         return await handler(request)
     except AppRunnerError as error:
-        status = STATUSES.get(type(error), 400)
+        status = 404 if isinstance(error, ResourceNotFoundException) else 400
         body = {"__type": error.code, "Message": str(error)}
         return web.json_response(body, status=status, headers={"x-amzn-errortype": error.code})

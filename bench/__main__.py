@@ -1,0 +1,382 @@
+"""What the emulator costs and how fast it is, against a peer measured in the same run.
+
+    python -m bench [name ...]     names: start, commit, frozen, zero, idle, deployments
+
+Medians; ratios hold better than absolutes. Everything runs on this machine's loopback, bounded in
+count and time, in a state directory of its own that is removed at the end.
+"""
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+APP = ROOT / "sample_apps" / "python"
+COMMAND = [sys.executable, "-m", "emulator"]
+ROUNDS = 10
+
+
+class Emulator:
+    """A background emulator on free ports."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.state = directory / "state"
+        self.environment = os.environ | {
+            "APPRUNNER_STATE_DIR": str(self.state),
+            "APPRUNNER_API_PORT": "0",
+            "APPRUNNER_HTTPS_PORT": "0",
+            "APPRUNNER_HTTP_PORT": "0",
+        }
+
+    def run(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [*COMMAND, *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        if done.returncode:
+            raise SystemExit(f"apprunner {' '.join(arguments)}:\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def json(self, *arguments: str) -> dict:
+        return json.loads(self.run(*arguments, "--json"))
+
+    @property
+    def pid(self) -> int:
+        return self.json("status")["Pid"]
+
+
+@contextlib.contextmanager
+def emulator() -> Iterator[Emulator]:
+    directory = Path(tempfile.mkdtemp(prefix="apprunner-bench-"))
+    running = Emulator(directory)
+    try:
+        running.run("start", "-d")
+        yield running
+    finally:
+        subprocess.run([*COMMAND, "stop", "--all"], env=running.environment, check=False)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def repository(directory: Path) -> Path:
+    """The Python sample in a git repository of its own."""
+    shutil.copytree(APP, directory)
+    git(directory, "init", "-q", "-b", "main")
+    commit(directory, "0")
+    return directory
+
+
+def git(directory: Path, *arguments: str) -> None:
+    identity = ["-c", "user.name=bench", "-c", "user.email=bench@localhost"]
+    subprocess.run(
+        ["git", "-C", str(directory), *identity, "-c", "commit.gpgsign=false", *arguments],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def commit(directory: Path, version: str) -> None:
+    (directory / "version.txt").write_text(version + "\n")
+    git(directory, "add", "-A")
+    git(directory, "commit", "-q", "-m", f"version {version}")
+
+
+def get(port: int, path: str = "/version", timeout: float = 60.0, host: str = "127.0.0.1") -> str:
+    connection = http.client.HTTPConnection(host, port, timeout=timeout)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.read().decode() if answer.status == 200 else ""
+    finally:
+        connection.close()
+
+
+def poll(port: int, wanted: str, *, within: float = 60.0, host: str = "127.0.0.1") -> float:
+    """The moment at which the wanted version answers."""
+    end = time.perf_counter() + within
+    while time.perf_counter() < end:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            if get(port, host=host, timeout=5).strip() == wanted:
+                return time.perf_counter()
+        time.sleep(0.001)
+    raise SystemExit(f"version {wanted} did not answer within {within} s")
+
+
+def port_of(url: str) -> int:
+    return int(url.rsplit(":", 1)[1].strip("/"))
+
+
+def until(condition: Callable[[], bool], within: float = 60.0) -> None:
+    end = time.perf_counter() + within
+    while not condition():
+        if time.perf_counter() > end:
+            raise SystemExit("it did not come to rest")
+        time.sleep(0.05)
+
+
+def ms(seconds: list[float]) -> str:
+    ordered = sorted(x * 1000 for x in seconds)
+    middle = statistics.median(ordered)
+    return f"{middle:8.1f} ms median ({ordered[0]:.1f}-{ordered[-1]:.1f}, n={len(ordered)})"
+
+
+def report(name: str, text: str) -> None:
+    print(f"{name:12} {text}", flush=True)
+
+
+# -- the benchmarks ----------------------------------------------------------------------------
+
+
+def bench_start() -> None:
+    took = []
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        with emulator():
+            took.append(time.perf_counter() - began)
+    report("start", f"start -d -> Ready.       {ms(took)}")
+
+
+def deployed(e: Emulator, *options: str, name: str = "bench") -> tuple[Path, int]:
+    path = repository(e.directory / name)
+    described = e.json("deploy", str(path), "--name", name, *options)
+    return path, port_of(described["Emulator"]["LocalUrl"])
+
+
+def bench_commit() -> None:
+    with emulator() as e:
+        path, port = deployed(e)
+        whole, after = [], []
+        for n in range(1, ROUNDS + 3):
+            until(lambda: e.json("describe", "bench")["Status"] == "RUNNING")
+            time.sleep(1.5)  # the standby is made in peace, as between two real commits
+            began = time.perf_counter()
+            commit(path, str(n))
+            committed = time.perf_counter()
+            answered = poll(port, str(n))
+            whole.append(answered - began)
+            after.append(answered - committed)
+    report("commit", f"start of git commit -> new version answers {ms(whole[2:])}")
+    report("commit", f"git commit returned -> new version answers {ms(after[2:])}")
+
+
+def states(e: Emulator, name: str = "bench") -> list[str]:
+    return [i["State"] for i in e.json("describe", name)["Emulator"]["Instances"]]
+
+
+def first_byte(port: int) -> float:
+    began = time.perf_counter()
+    answer = get(port)
+    took = time.perf_counter() - began
+    if not answer:
+        raise SystemExit("no answer")
+    return took
+
+
+def docker(*arguments: str) -> str:
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+class DockerApi:
+    """The Engine API with the least there is between: the fairest peer."""
+
+    def __init__(self) -> None:
+        import socket  # noqa: PLC0415
+
+        class Connection(http.client.HTTPConnection):
+            def connect(self) -> None:
+                self.sock = socket.socket(socket.AF_UNIX)
+                self.sock.connect("/var/run/docker.sock")
+
+        self._connection = Connection("localhost", timeout=60)
+
+    def post(self, path: str, body: object = None) -> dict:
+        text = json.dumps(body) if body is not None else None
+        headers = {"Content-Type": "application/json"}
+        self._connection.request("POST", path, body=text, headers=headers)
+        answer = self._connection.getresponse()
+        data = answer.read()
+        if answer.status >= 400:
+            raise SystemExit(f"{path}: {data!r}")
+        return json.loads(data) if data else {}
+
+
+def bench_frozen() -> None:
+    with emulator() as e:
+        _, port = deployed(e, "--tag", "emulator:freeze-after=0.5")
+        mine, peer = [], []
+        image, source = image_of(e)
+        with peer_container(image, source) as (container, address):
+            poll(8080, "0", host=address)
+            api = DockerApi()
+            for _ in range(ROUNDS):
+                until(lambda: states(e) == ["frozen"])
+                mine.append(first_byte(port))
+                docker("pause", container)
+                began = time.perf_counter()
+                api.post(f"/containers/{container}/unpause")
+                get(8080, host=address)
+                peer.append(time.perf_counter() - began)
+    ratio = statistics.median(mine) / statistics.median(peer)
+    report("frozen", f"frozen -> first byte          {ms(mine)}")
+    report("frozen", f"docker unpause, then request  {ms(peer)}; ratio {ratio:.2f}")
+
+
+def image_of(e: Emulator, name: str = "bench") -> tuple[str, Path]:
+    """The dependency image of a service, and a copy of its source tree."""
+    image = e.json("describe", name)["Emulator"]["Deployments"][0]["Image"]
+    return image, e.directory / name
+
+
+@contextlib.contextmanager
+def peer_container(image: str, source: Path) -> Iterator[tuple[str, str]]:
+    container = docker(*run_arguments(image, source))
+    try:
+        address = docker(
+            "inspect", "-f", "{{.NetworkSettings.IPAddress}}", container
+        )
+        yield container, address
+    finally:
+        subprocess.run(["docker", "rm", "-f", container], check=False, stdout=subprocess.DEVNULL)
+
+
+def run_arguments(image: str, source: Path) -> list[str]:
+    mount = f"{source}:/app"
+    return ["run", "-d", "-v", mount, "-w", "/app", "-e", "PORT=8080", image, "python3", "app.py"]
+
+
+def bench_zero() -> None:
+    with emulator() as e:
+        _, port = deployed(
+            e, "--tag", "emulator:scale-to-zero-after=0.5", "--tag", "emulator:freeze-after=off"
+        )
+        image, source = image_of(e)
+        mine, peer = [], []
+        for _ in range(ROUNDS):
+            until(lambda: states(e) == [])
+            time.sleep(1.0)  # the standby is made in peace
+            mine.append(first_byte(port))
+            began = time.perf_counter()
+            with peer_container(image, source) as (_, address):
+                peer.append(poll(8080, "0", host=address) - began)
+    ratio = statistics.median(mine) / statistics.median(peer)
+    report("zero", f"zero -> first byte               {ms(mine)}")
+    report("zero", f"docker run -> first answer       {ms(peer)}; ratio {ratio:.2f}")
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def resident(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def bench_idle() -> None:
+    seconds = 40.0
+    with emulator() as e:
+        for n in range(10):
+            deployed(e, "--tag", "emulator:freeze-after=1", name=f"bench{n}")
+        until(lambda: all(states(e, f"bench{n}") == ["frozen"] for n in range(10)))
+        pid = e.pid
+        before, began = cpu_seconds(pid), time.perf_counter()
+        time.sleep(seconds)
+        used = (cpu_seconds(pid) - before) / (time.perf_counter() - began)
+        report("idle", f"10 idle services: {resident(pid):.1f} MiB resident, {used:.2%} of a core")
+
+
+class Load:
+    """Keep-alive clients, one in four of them slow, until stopped; counts what failed."""
+
+    def __init__(self, port: int, clients: int = 8) -> None:
+        self.port = port
+        self.done = threading.Event()
+        self.requests = 0
+        self.failures: list[str] = []
+        self._lock = threading.Lock()
+        self._threads = [
+            threading.Thread(target=self._client, args=(n,), daemon=True) for n in range(clients)
+        ]
+
+    def __enter__(self) -> "Load":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.done.set()
+        for thread in self._threads:
+            thread.join(timeout=30)
+
+    def _client(self, number: int) -> None:
+        path = "/slow?seconds=0.7" if number % 4 == 0 else "/version"
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        while not self.done.is_set():
+            try:
+                connection.request("GET", path)
+                answer = connection.getresponse()
+                body = answer.read()
+                ok = answer.status == 200
+                problem = "" if ok else f"{answer.status} {body[:100]!r}"
+            except (OSError, http.client.HTTPException) as error:
+                ok, problem = False, repr(error)
+                connection.close()
+            with self._lock:
+                self.requests += 1
+                if not ok:
+                    self.failures.append(problem)
+            time.sleep(0.005)
+        connection.close()
+
+
+def bench_deployments() -> None:
+    with emulator() as e:
+        path, port = deployed(e)
+        with Load(port) as load:
+            for n in range(1, 21):
+                commit(path, str(n))
+                poll(port, str(n))
+                until(lambda: e.json("describe", "bench")["Status"] == "RUNNING")
+            time.sleep(2.0)
+    report(
+        "deployments",
+        f"20 under load: {len(load.failures)} of {load.requests} requests failed "
+        f"{sorted(set(load.failures))[:3] or ''}",
+    )
+
+
+BENCHES = {
+    "start": bench_start,
+    "commit": bench_commit,
+    "frozen": bench_frozen,
+    "zero": bench_zero,
+    "idle": bench_idle,
+    "deployments": bench_deployments,
+}
+
+
+def main() -> None:
+    for name in sys.argv[1:] or BENCHES:
+        BENCHES[name]()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,275 @@
+"""The composition root: the only module that knows drivers and controllers alike."""
+
+import asyncio
+import contextlib
+import gc
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from emulator import __version__
+from emulator.controllers.deployment import Deployer, Planner
+from emulator.controllers.meter import Meter
+from emulator.controllers.platform import Platform
+from emulator.controllers.router import Router
+from emulator.drivers import buildpacks, yaml
+from emulator.drivers.certificates import Certificates
+from emulator.drivers.clock import SystemClock
+from emulator.drivers.docker.builder import DockerBuilder
+from emulator.drivers.docker.engine import Engine
+from emulator.drivers.docker.instances import DockerInstances
+from emulator.drivers.git import GitRepositories
+from emulator.drivers.identifiers import RandomIdentifiers
+from emulator.drivers.lock import StateLock
+from emulator.drivers.logs import FileLogs
+from emulator.drivers.probe import NetworkProbe
+from emulator.drivers.secrets import ConfiguredSecrets
+from emulator.drivers.store.database import Database
+from emulator.drivers.watch import Watcher
+from emulator.model.build import Buildpack
+from emulator.model.identifiers import InstanceId
+from emulator.model.settings import Settings
+from emulator.ports import Ports
+from emulator.surfaces.api.server import Api
+from emulator.surfaces.proxy.listener import Proxy
+
+Status = dict[str, Any]
+STATUS_FILE = "emulator.json"
+
+
+def run(settings: Settings, ready: Callable[[Status], None]) -> None:
+    """Run until SIGINT, SIGTERM or a request to stop; `ready` gets the status document."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(serve(settings, ready))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop where it runs: half the CPU time per request."""
+    try:
+        import uvloop  # noqa: PLC0415 - optional
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+@dataclass(slots=True)
+class Ending:
+    """How the emulator was asked to end."""
+
+    asked: asyncio.Event
+    everything: bool = False
+
+    def ask(self, everything: bool = False) -> None:  # noqa: FBT001, FBT002 - a callback
+        self.everything = self.everything or everything
+        self.asked.set()
+
+
+async def serve(settings: Settings, ready: Callable[[Status], None]) -> None:
+    """The whole emulator, from taking its state directory to giving it back."""
+    ending = Ending(asyncio.Event())
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, ending.ask)
+    async with assemble(settings) as world:
+        await _serve(world, ending, ready)
+
+
+async def _serve(world: "World", ending: Ending, ready: Callable[[Status], None]) -> None:
+    started = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        await world.proxy.start()
+        stack.push_async_callback(world.proxy.stop)
+        world.listening()
+        api_port = await _api(world, ending, stack)
+        world.listening(api_port=api_port)
+        async with asyncio.TaskGroup() as group:
+            driver = group.create_task(world.instances.run())
+            platform = group.create_task(world.platform.run(world.proxy, started.set))
+            await started.wait()
+            announce(world)
+            stack.callback(_unannounce, world)
+            gc.freeze()  # what lives as long as the process need not be looked at again
+            ready(world.status())
+            await ending.asked.wait()
+            platform.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await platform
+            await world.leave(everything=ending.everything)
+            driver.cancel()
+
+
+async def _api(world: "World", ending: Ending, stack: AsyncExitStack) -> int:
+    api = Api(world.platform, status=world.status, stop=ending.ask)
+    runner = web.AppRunner(api.application(), access_log=None, handle_signals=False)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    addresses = world.settings.addresses
+    try:
+        site = web.TCPSite(runner, addresses.host, addresses.api_port, shutdown_timeout=1.0)
+        await site.start()
+    except OSError as error:
+        raise await world.proxy.taken(addresses.api_port, error) from error
+    socket_name: tuple[str, int] = runner.addresses[0]
+    return socket_name[1]
+
+
+def announce(world: "World") -> None:
+    """Let the command line find this emulator."""
+    world.lock.announce(world.status()["Addresses"]["Api"])
+    file = Path(world.settings.state_dir) / STATUS_FILE
+    temporary = file.with_suffix(".new")
+    temporary.write_text(json.dumps(world.status()))
+    temporary.replace(file)
+
+
+def _unannounce(world: "World") -> None:
+    (Path(world.settings.state_dir) / STATUS_FILE).unlink(missing_ok=True)
+
+
+@dataclass(slots=True)
+class World:
+    """All that a running emulator consists of."""
+
+    settings: Settings
+    lock: StateLock
+    ports: Ports
+    instances: DockerInstances
+    platform: Platform
+    proxy: Proxy
+
+    def listening(self, api_port: int | None = None) -> None:
+        """Put the real ports where 0 was asked for."""
+        addresses = replace(
+            self.settings.addresses,
+            https_port=self.proxy.https_port,
+            http_port=self.proxy.http_port,
+        )
+        if api_port is not None:
+            addresses = replace(addresses, api_port=api_port)
+        self.settings = replace(self.settings, addresses=addresses)
+        self.platform.settings = self.settings
+
+    def status(self) -> Status:
+        addresses = self.settings.addresses
+        return {
+            "Pid": os.getpid(),
+            "StateDir": self.settings.state_dir,
+            "Version": __version__,
+            "Addresses": {
+                "Api": f"http://{addresses.host}:{addresses.api_port}",
+                "Https": f"https://localhost:{addresses.https_port}",
+                "Http": f"http://localhost:{addresses.http_port}",
+            },
+        }
+
+    async def leave(self, *, everything: bool) -> None:
+        """Running services go on without us, awake; or nothing at all stays."""
+        await self.platform.meter.close()
+        if everything:
+            for ledger in self.platform.ledgers():
+                await self.ports.instances.clear(ledger.service.id)
+            await self.ports.instances.sweep([], [])
+            return
+        for instance in await self.ports.instances.observe():
+            if instance.endpoint is not None:
+                await self.ports.instances.thaw(InstanceId(instance.id))
+
+
+@asynccontextmanager
+async def assemble(settings: Settings) -> AsyncIterator[World]:
+    """Open everything that needs closing, in order; raises before anything is changed."""
+    state_dir = Path(settings.state_dir)
+    state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    async with AsyncExitStack() as stack:
+        lock = StateLock.acquire(state_dir)
+        stack.callback(lock.release)
+        engine = await stack.enter_async_context(await Engine.connect(settings.environment))
+        await engine.version()
+        database = await Database.open(state_dir)
+        stack.push_async_callback(database.close)
+        clock = SystemClock()
+        logs = FileLogs(state_dir, limit=settings.limits.log_file)
+        watcher = Watcher(clock)
+        stack.callback(watcher.stop)
+        repository = GitRepositories(
+            environment=settings.environment, repositories=settings.repositories, watcher=watcher
+        )
+        packs = await asyncio.to_thread(_buildpacks)
+        instances = DockerInstances(
+            engine,
+            owner=database.owner,
+            state_dir=state_dir,
+            repository=repository,
+            logs=logs,
+            clock=clock,
+            limits=settings.limits,
+        )
+        ports = Ports(
+            clock=clock,
+            identifiers=RandomIdentifiers(),
+            store=database,
+            instances=instances,
+            builder=_builder(engine, database.owner, repository, settings, packs),
+            repository=repository,
+            probe=NetworkProbe(),
+            logs=logs,
+            secrets=ConfiguredSecrets(settings.secrets, settings.environment),
+        )
+        platform = _platform(ports, settings, packs)
+        certificates = await asyncio.to_thread(Certificates, state_dir)
+        proxy = Proxy(platform.router, certificates, settings.addresses, clock)
+        yield World(
+            settings=settings,
+            lock=lock,
+            ports=ports,
+            instances=instances,
+            platform=platform,
+            proxy=proxy,
+        )
+
+
+def _buildpacks() -> tuple[Buildpack, ...]:
+    return buildpacks.load(buildpacks.folder())
+
+
+def _builder(
+    engine: Engine,
+    owner: str,
+    repository: GitRepositories,
+    settings: Settings,
+    packs: Sequence[Buildpack],
+) -> DockerBuilder:
+    return DockerBuilder(
+        engine,
+        owner=owner,
+        repository=repository,
+        state_dir=Path(settings.state_dir),
+        environment=settings.environment,
+        limits=settings.limits,
+        bases=[runtime.base for pack in packs for runtime in pack.runtimes],
+    )
+
+
+def _platform(ports: Ports, settings: Settings, packs: Sequence[Buildpack]) -> Platform:
+    meter = Meter(ports.store, ports.clock)
+    limits = settings.limits
+    planner = Planner(ports, buildpacks=packs, parse=yaml.load)
+    deployer = Deployer(
+        ports, planner, meter=meter, images=settings.images, build_log=limits.build_log
+    )
+
+    return Platform(
+        ports=ports,
+        settings=settings,
+        router=Router(),
+        meter=meter,
+        deployer=deployer,
+    )

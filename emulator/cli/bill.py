@@ -1,0 +1,36 @@
+"""A bill on the screen: its lines, and the same work elsewhere."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from emulator.cli import terminal
+
+
+def show(bill: Mapping[str, Any]) -> None:
+    """Cents are shown to six digits: minutes cost fractions of one."""
+    currency = bill["Currency"]
+    rows = [
+        (
+            line["Meter"],
+            f"{float(line['Quantity']):.6g}",
+            line["Unit"],
+            f"{float(line['UnitPrice']):g}",
+            _amount(line["Amount"]),
+        )
+        for line in bill["Lines"]
+    ]
+    terminal.table(("METER", "QUANTITY", "UNIT", "PRICE", currency), rows)
+    total = click.style(f"{_amount(bill['Total'])} {currency}", bold=True)
+    click.echo(f"Total in {bill['Region']}: {total}")
+    if bill["Alternatives"]:
+        click.echo()
+        others = [(a["Name"], _amount(a["Total"]), a.get("Note", "")) for a in bill["Alternatives"]]
+        terminal.table(("THE SAME AS", currency, ""), others)
+    for note in bill.get("Notes", ()):
+        terminal.note(f"Note: {note}")
+
+
+def _amount(value: object) -> str:
+    return f"{float(str(value)):.6f}"

@@ -1,0 +1,217 @@
+"""What emulator.toml may say; whatever else it says is an error with its line.
+
+The reading itself is in `settings`; this file knows the keys, their types and where they stand.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from emulator.model.errors import ConfigurationError, Place
+from emulator.model.settings import Limits
+
+Key = tuple[str, ...]
+SECRET_KINDS = ("value", "env", "file")
+MODES = ("fast", "realistic")
+HIGHEST_PORT = 65535
+_REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
+_ACCOUNT = re.compile(r"\d{12}")
+_HEADER = re.compile(r"\s*\[\[?(?P<key>[^\]]*)\]")
+_ENTRY = re.compile(r"""\s*(?P<key>(?:"(?:[^"\\]|\\.)*"|'[^']*'|[A-Za-z0-9_.\s-])+?)\s*=""")
+_PART = re.compile(r"""\s*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([A-Za-z0-9_-]+))\s*(?:\.|$)""")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A parsed file with its text; an absent one is empty."""
+
+    path: Path = Path("emulator.toml")
+    text: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    def error(self, key: Key, message: str) -> ConfigurationError:
+        name = ".".join(part if _PART.fullmatch(part) else f'"{part}"' for part in key)
+        place = Place(file=str(self.path), line=line_of(self.text, key), key=name)
+        return ConfigurationError(place, message)
+
+    def absolute(self, path: str) -> str:
+        """Paths in the file are relative to it."""
+        return str((self.path.absolute().parent / Path(path).expanduser()).resolve())
+
+
+def line_of(text: str, key: Key) -> int:
+    """The line, from 1, that says most of `key`; 0 if none does."""
+    best, found = 0, 0
+    for number, stated in _stated(text):
+        if len(stated) > best and key[: len(stated)] == stated:
+            best, found = len(stated), number
+    return found
+
+
+def _stated(text: str) -> Iterator[tuple[int, Key]]:
+    table: Key = ()
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := _HEADER.match(line):
+            table = _parts(header["key"])
+            yield number, table
+        elif entry := _ENTRY.match(line):
+            yield number, (*table, *_parts(entry["key"]))
+
+
+def _parts(key: str) -> Key:
+    return tuple(
+        quoted.replace('\\"', '"') or literal or bare for quoted, literal, bare in _split(key)
+    )
+
+
+def _split(key: str) -> list[tuple[str, str, str]]:
+    return _PART.findall(key)
+
+
+# -- checks: each takes the document, the key and the value, and returns what is kept ------------
+
+Check = Callable[[Document, Key, Any], Any]
+
+
+def text(document: Document, key: Key, value: object) -> str:
+    if isinstance(value, str) and value:
+        return value
+    raise document.error(key, f"expected text in quotes, not {shown(value)}")
+
+
+def region(document: Document, key: Key, value: object) -> str:
+    if isinstance(value, str) and _REGION.fullmatch(value):
+        return value
+    raise document.error(key, f'expected an AWS region such as "us-east-1", not {shown(value)}')
+
+
+def account(document: Document, key: Key, value: object) -> str:
+    if isinstance(value, str) and _ACCOUNT.fullmatch(value):
+        return value
+    raise document.error(
+        key, f'expected 12 digits in quotes such as "000000000000", not {shown(value)}'
+    )
+
+
+def boolean(document: Document, key: Key, value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise document.error(key, f"expected true or false, not {shown(value)}")
+
+
+def port(document: Document, key: Key, value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= HIGHEST_PORT:
+        return value
+    raise document.error(
+        key, f"expected a port from 0 (any free one) to {HIGHEST_PORT}, not {shown(value)}"
+    )
+
+
+def positive(document: Document, key: Key, value: object) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf"):
+        return float(value)
+    raise document.error(key, f"expected a number above 0, not {shown(value)}")
+
+
+def count(document: Document, key: Key, value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    raise document.error(key, f"expected a whole number above 0, not {shown(value)}")
+
+
+def one_of(*choices: str) -> Check:
+    def check(document: Document, key: Key, value: object) -> object:
+        if value in choices:
+            return value
+        expected = " or ".join(f'"{choice}"' for choice in choices)
+        raise document.error(key, f"expected {expected}, not {shown(value)}")
+
+    return check
+
+
+def address(document: Document, key: Key, value: object) -> str:
+    if isinstance(value, str) and value.startswith(("http://", "https://")):
+        return value
+    raise document.error(key, f"expected an address that starts with http://, not {shown(value)}")
+
+
+def repository(document: Document, key: Key, value: object) -> str:
+    return document.absolute(text(document, key, value))
+
+
+def secret(document: Document, key: Key, value: object) -> dict[str, str]:
+    """`{ value | env | file = "…" }`, or the value itself."""
+    if isinstance(value, str):
+        return {"value": value}
+    if not isinstance(value, dict) or len(value) != 1 or not set(value) <= set(SECRET_KINDS):
+        # Never shown: it may hold the secret.
+        raise document.error(key, 'expected { value = "…" }, { env = "NAME" } or { file = "path" }')
+    (kind, content) = next(iter(value.items()))
+    if not isinstance(content, str):
+        raise document.error((*key, kind), "expected text in quotes")
+    return {kind: document.absolute(content) if kind == "file" else content}
+
+
+def each(check: Check) -> Check:
+    """A table whose keys are the user's."""
+
+    def checked(document: Document, key: Key, value: object) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise document.error(key, f"expected a table, not {shown(value)}")
+        return {name: check(document, (*key, name), entry) for name, entry in value.items()}
+
+    return checked
+
+
+def table(known: Mapping[str, Check]) -> Check:
+    """A table whose keys are ours."""
+
+    def checked(document: Document, key: Key, value: object) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise document.error(key, f"expected a table, not {shown(value)}")
+        for name in value:
+            if name not in known:
+                raise document.error(
+                    (*key, name), f"unknown key; expected one of {', '.join(known)}"
+                )
+        return {name: known[name](document, (*key, name), entry) for name, entry in value.items()}
+
+    return checked
+
+
+def shown(value: object) -> str:
+    """A value as TOML would write it, near enough for a message."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case str():
+            return f'"{value}"'
+        case dict():
+            return "a table"
+        case list():
+            return "a list"
+        case _:
+            return str(value)
+
+
+def _limits() -> dict[str, Check]:
+    return {f.name: count if f.type in {int, "int"} else positive for f in fields(Limits)}
+
+
+EVERYTHING = table(
+    {
+        "region": region,
+        "account": account,
+        "host": text,
+        "strict": boolean,
+        "ports": table({"api": port, "https": port, "http": port}),
+        "limits": table(_limits()),
+        "images": each(text),
+        "repositories": each(repository),
+        "secrets": each(secret),
+        "pace": table({"mode": one_of(*MODES), "speed": positive}),
+        "upstream": table({"url": address}),
+    }
+)

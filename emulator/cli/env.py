@@ -1,0 +1,33 @@
+"""`apprunner env`."""
+
+import shlex
+from collections.abc import Mapping
+
+import click
+
+from emulator.cli import context, terminal
+from emulator.cli.client import Client, require
+from emulator.model.settings import Settings
+
+
+@click.command(help='Variables that lead AWS tools here: eval "$(apprunner env)".')
+@context.json_option
+def command(*, as_json: bool) -> None:
+    found = variables(require(context.state_dir()), context.settings())
+    if as_json:
+        terminal.document(found)
+        return
+    for name, value in found.items():
+        click.echo(f"export {name}={shlex.quote(value)}")
+
+
+def variables(client: Client, settings: Settings) -> Mapping[str, str]:
+    """Both names of the region: boto3 reads only AWS_DEFAULT_REGION."""
+    return {
+        "AWS_ENDPOINT_URL_APPRUNNER": client.api,
+        "AWS_REGION": settings.region,
+        "AWS_DEFAULT_REGION": settings.region,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "APPRUNNER_STATE_DIR": settings.state_dir,
+    }

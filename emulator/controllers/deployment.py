@@ -1,0 +1,244 @@
+"""From a source to a revision: read, plan, build; every step told in the event log."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from emulator.controllers.build_log import BuildLog
+from emulator.controllers.ledger import Ledger
+from emulator.controllers.meter import Meter
+from emulator.decisions import buildplan, detection, dockerfile
+from emulator.decisions.app_configuration import FILE, Node, split_command
+from emulator.model.build import BuildKind, Buildpack, BuildPlan
+from emulator.model.configuration import CodeSource, ImageSource
+from emulator.model.errors import BuildError, ConfigurationError, EngineError
+from emulator.model.identifiers import RevisionId
+from emulator.model.operation import Operation
+from emulator.model.revision import Revision, SourceTree
+from emulator.model.source import TreeFile
+from emulator.ports import BuildRequest, Ports
+
+LARGEST_READ = 2_000_000  # bytes of a file that planning looks into
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A commit's source directory, as far as planning reads it."""
+
+    commit: str
+    message: str
+    root: str
+    files: Mapping[str, TreeFile]
+    contents: Mapping[str, bytes]
+
+
+class Planner:
+    """Reads a commit and decides how it is built; the command line uses it as well."""
+
+    def __init__(
+        self, ports: Ports, *, buildpacks: Sequence[Buildpack], parse: Callable[[bytes, str], Node]
+    ) -> None:
+        self._ports = ports
+        self._buildpacks = tuple(buildpacks)
+        self._parse = parse
+
+    async def snapshot(self, source: CodeSource, commit: str | None) -> Snapshot:
+        """Of the branch's newest commit where none is named."""
+        repository = self._ports.repository
+        path = source.repository
+        if commit is None:
+            found = await repository.resolve(path, source.branch)
+        else:
+            found = await repository.commit(path, commit)
+        directory = source.source_directory.strip("/")
+        root = await repository.tree(path, found.id, "")
+        tree = await repository.tree(path, found.id, directory) if directory else root
+        files = {f.path: f for f in await repository.files(path, tree)}
+        wanted = [files[p] for p in detection.wanted(files, self._buildpacks) if p in files]
+        contents = {
+            f.path: await repository.read(path, f.blob) for f in wanted if f.size <= LARGEST_READ
+        }
+        return Snapshot(
+            commit=found.id, message=found.subject, root=root, files=files, contents=contents
+        )
+
+    def plan(self, snapshot: Snapshot, source: CodeSource, env: Mapping[str, str]) -> BuildPlan:
+        """Raises ConfigurationError."""
+        data = snapshot.contents.get(FILE)
+        return buildplan.plan(
+            paths=snapshot.files.keys(),
+            contents=snapshot.contents,
+            node=self._parse(data, FILE) if data is not None else None,
+            source=source,
+            env=env,
+            buildpacks=self._buildpacks,
+        )
+
+
+class Deployer:
+    """Makes the revision that an operation deploys."""
+
+    def __init__(
+        self,
+        ports: Ports,
+        planner: Planner,
+        *,
+        meter: Meter,
+        images: Mapping[str, str],
+        build_log: int,
+    ) -> None:
+        self._ports = ports
+        self._planner = planner
+        self._meter = meter
+        self._images = images
+        self._build_log = build_log
+
+    async def revision(self, ledger: Ledger, operation: Operation) -> Revision:
+        """Raises BuildError, ConfigurationError, RepositoryError, EngineError."""
+        source = ledger.service.configuration.source
+        async with BuildLog(
+            self._ports, ledger.service.id, operation, limit=self._build_log
+        ) as log:
+            if isinstance(source, ImageSource):
+                return await self._from_image(ledger, source, log)
+            return await self._from_code(ledger, operation, source, log)
+
+    def _new(self, ledger: Ledger, image: str) -> Revision:
+        configuration = ledger.service.configuration
+        return Revision(
+            id=RevisionId(f"r{ledger.service.revisions + 1}"),
+            service=ledger.service.id,
+            image=image,
+            size=configuration.size,
+            health_check=configuration.health_check,
+            created_at=self._ports.clock.now(),
+        )
+
+    # -- images --------------------------------------------------------------------------------
+
+    async def _from_image(self, ledger: Ledger, source: ImageSource, log: BuildLog) -> Revision:
+        name = self._images.get(source.identifier, source.identifier)
+        await ledger.say(f"Pulling image {name} from ECR repository.")
+        try:
+            image = await self._ports.builder.pull(name, log.line)
+        except EngineError as error:
+            raise BuildError(f"Failed to pull your application image. Reason: {error}") from error
+        await ledger.say("Successfully pulled image from ECR.")
+        env = {**source.env, **ledger.service.configuration.env, "PORT": str(source.port)}
+        return replace(
+            self._new(ledger, image),
+            command=split_command(source.start_command) if source.start_command else None,
+            env=MappingProxyType(env | await self._secrets(source.secrets)),
+            port=source.port,
+        )
+
+    async def _secrets(self, references: Mapping[str, str]) -> dict[str, str]:
+        """Resolved once, at deployment, as App Runner does."""
+        return {key: await self._ports.secrets.value(ref) for key, ref in references.items()}
+
+    # -- code ----------------------------------------------------------------------------------
+
+    async def _from_code(
+        self, ledger: Ledger, operation: Operation, source: CodeSource, log: BuildLog
+    ) -> Revision:
+        await ledger.say(f"Pulling source code from Repository ( {source.repository} ).")
+        snapshot = await self._planner.snapshot(source, operation.commit)
+        await ledger.say("Successfully pulled your application source code.")
+        plan = await self._plan(ledger, source, snapshot)
+        image = await self._image(ledger, operation, source, (plan, snapshot), log)
+        tree = None
+        if plan.kind is BuildKind.LAYERED:
+            tree = SourceTree(repository=source.repository, tree=snapshot.root, links=plan.links)
+        return replace(
+            self._new(ledger, image),
+            source=tree,
+            command=plan.command,
+            directory=_directory(plan),
+            env=MappingProxyType({**plan.env, **await self._secrets(plan.secrets)}),
+            port=plan.port,
+            commit=snapshot.commit,
+            message=snapshot.message,
+        )
+
+    async def _plan(self, ledger: Ledger, source: CodeSource, snapshot: Snapshot) -> BuildPlan:
+        if FILE in snapshot.contents:
+            await ledger.say(f"Reading {FILE} config file.")
+        try:
+            plan = self._planner.plan(snapshot, source, ledger.service.configuration.env)
+        except ConfigurationError as error:
+            raise BuildError(f"Failed to read the configuration: {error}") from error
+        if FILE in snapshot.contents:
+            await ledger.say("Successfully Validate configuration file.")
+        await ledger.say(*plan.reasons, *(f"Warning: {w}" for w in plan.warnings))
+        return plan
+
+    async def _image(
+        self,
+        ledger: Ledger,
+        operation: Operation,
+        source: CodeSource,
+        planned: tuple[BuildPlan, Snapshot],
+        log: BuildLog,
+    ) -> str:
+        plan, snapshot = planned
+        builder = self._ports.builder
+        base = await builder.base(plan.base, log.line) if plan.base is not None else ""
+        base_id = (await builder.find(base) or base) if base else ""
+        if (
+            plan.kind is BuildKind.LAYERED
+            and not plan.inputs
+            and not plan.build
+            and not plan.pre_run
+        ):
+            return base_id
+        tag = _tag(ledger.service.name, plan, base_id, snapshot)
+        found = await builder.find(tag)
+        if found is not None:
+            what = "dependencies" if plan.kind is BuildKind.LAYERED else "source code"
+            await ledger.say(f"The {what} did not change: the image is used again, no build.")
+            return found
+        await ledger.say("Starting source code build.")
+        request = BuildRequest(
+            service=ledger.service.id,
+            operation=operation.id,
+            dockerfile=dockerfile.render(plan, base),
+            tag=tag,
+            repository=source.repository,
+            tree=snapshot.root,
+            paths=_paths(plan),
+        )
+        began = self._ports.clock.now()
+        try:
+            image = await builder.build(request, log.line)
+        except BuildError as error:
+            raise BuildError(f"Failed to build your application source code. {error}") from error
+        ended = self._ports.clock.now()
+        self._meter.build(ledger.service.id, began, ended)
+        seconds = ended - began
+        await ledger.say(f"Successfully built your application source code. ({seconds:.1f} s)")
+        return image
+
+
+def _directory(plan: BuildPlan) -> str | None:
+    """The repository's own Dockerfile names its own working directory."""
+    if plan.kind is BuildKind.DOCKERFILE:
+        return None
+    return f"/app/{plan.directory}".rstrip("/")
+
+
+def _paths(plan: BuildPlan) -> tuple[str, ...]:
+    """Of the context: a layered build sees only what its commands read."""
+    if plan.kind is not BuildKind.LAYERED:
+        return ()
+    prefix = f"{plan.directory}/" if plan.directory else ""
+    return tuple(prefix + path for path in plan.inputs)
+
+
+def _tag(name: str, plan: BuildPlan, base_id: str, snapshot: Snapshot) -> str:
+    if plan.kind is BuildKind.LAYERED:
+        key = dockerfile.dependency_key(plan, base_id, snapshot.contents)
+    else:
+        key = dockerfile.complete_key(plan, base_id, snapshot.root)
+    repository = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "service"
+    return f"apprunner-emulator/{repository}:{key}"

@@ -1,0 +1,181 @@
+"""From usage intervals to what App Runner would meter.
+
+Rules (App Runner's, where published):
+ 1. Memory of an instance is metered from its start to its end, once, active or not.
+ 2. vCPU is metered while an instance is active: it starts, or it serves requests. Each time it
+    becomes active, for a minute at least; becoming active again within what is already metered
+    starts nothing new.
+ 3. Seconds are rounded up, per stretch.
+ 4. MinSize instances are provisioned all the time that the service is not paused. The emulator
+    may have scaled to zero meanwhile; a `Floor` adds what App Runner would not have saved.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from itertools import pairwise
+
+from emulator.model.identifiers import Epoch, InstanceId, ServiceId
+from emulator.model.operation import Operation, OperationStatus, OperationType
+from emulator.model.usage import Meter, UsageInterval
+
+SHORTEST_ACTIVE = 60.0  # seconds
+UNITS_PER_VCPU = 1024
+MEGABYTES_PER_GIGABYTE = 1024
+_ROUNDING_ERROR = 0.001  # seconds; epochs are floats
+
+Span = tuple[Epoch, Epoch]
+_Of = tuple[ServiceId, Meter, InstanceId | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantities:
+    """`memory` in GB-seconds, `cpu` in vCPU-seconds, `build` in seconds."""
+
+    memory: Decimal = Decimal(0)
+    cpu: Decimal = Decimal(0)
+    build: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Floor:
+    """What App Runner provisions for a service during `spans`, used or not; memory in MB."""
+
+    service: ServiceId
+    min_size: int
+    memory: int
+    spans: tuple[Span, ...]
+
+
+def quantities(
+    intervals: Iterable[UsageInterval], now: Epoch, *, floors: Sequence[Floor] = ()
+) -> Quantities:
+    """What is metered of them until `now`."""
+    by_what = _grouped(intervals)
+    memory = cpu = build = Decimal(0)
+    for (_, meter, _), group in by_what.items():
+        match meter:
+            case Meter.PROVISIONED:
+                memory += gigabytes(group[0].memory) * _seconds(merged(group, now))
+            case Meter.ACTIVE:
+                stretches = merged(group, now, shortest=SHORTEST_ACTIVE)
+                cpu += vcpus(group[0].cpu) * _seconds(stretches)
+            case Meter.BUILD:
+                build += _seconds((each.start, _end(each, now)) for each in group)
+    for floor in floors:
+        memory += gigabytes(floor.memory) * Decimal(_round_up(_missing(floor, by_what, now)))
+    return Quantities(memory=memory, cpu=cpu, build=build)
+
+
+def merged(
+    intervals: Iterable[UsageInterval], now: Epoch, *, shortest: float = 0.0
+) -> Iterator[Span]:
+    """The stretches they cover, each of `shortest` seconds at least, none overlapping."""
+    start: Epoch | None = None
+    end = Epoch(0.0)
+    for interval in sorted(intervals, key=lambda each: each.start):
+        if start is not None and interval.start <= end:
+            end = max(end, _end(interval, now))
+            continue
+        if start is not None:
+            yield start, end
+        start = interval.start
+        end = max(Epoch(start + shortest), _end(interval, now))
+    if start is not None:
+        yield start, end
+
+
+def clipped(
+    intervals: Iterable[UsageInterval], since: Epoch, until: Epoch
+) -> tuple[UsageInterval, ...]:
+    """What of them lies in a period (a month); an open one stays open if it reaches its end."""
+    return tuple(
+        replace(
+            each,
+            start=max(each.start, since),
+            end=None if each.end is None else min(each.end, until),
+        )
+        for each in intervals
+        if each.start < until and (each.end is None or each.end > since)
+    )
+
+
+def provisioned_spans(
+    operations: Iterable[Operation], now: Epoch, *, since: Epoch | None = None
+) -> tuple[Span, ...]:
+    """When App Runner would have kept MinSize instances: from the first successful deployment
+    to a pause, from a resume on, until the service is deleted.
+    """
+    spans: list[Span] = []
+    opened: Epoch | None = None
+    for at, provisions in _turns(operations):
+        if provisions and opened is None:
+            opened = at
+        elif not provisions and opened is not None:
+            spans.append((opened, at))
+            opened = None
+    if opened is not None:
+        spans.append((opened, now))
+    first = since if since is not None else Epoch(0.0)
+    return tuple((max(start, first), min(end, now)) for start, end in spans if end > first)
+
+
+def gigabytes(megabytes: int) -> Decimal:
+    return Decimal(megabytes) / MEGABYTES_PER_GIGABYTE
+
+
+def vcpus(units: int) -> Decimal:
+    return Decimal(units) / UNITS_PER_VCPU
+
+
+def _turns(operations: Iterable[Operation]) -> list[tuple[Epoch, bool]]:
+    """When successful operations ended, and whether instances are provisioned from then on."""
+    ends = {OperationType.PAUSE_SERVICE, OperationType.DELETE_SERVICE}
+    return sorted(
+        (operation.ended_at, operation.type not in ends)
+        for operation in operations
+        if operation.status is OperationStatus.SUCCEEDED and operation.ended_at is not None
+    )
+
+
+def _grouped(intervals: Iterable[UsageInterval]) -> dict[_Of, list[UsageInterval]]:
+    groups: dict[_Of, list[UsageInterval]] = {}
+    for interval in intervals:
+        key = (interval.service, interval.meter, interval.instance)
+        groups.setdefault(key, []).append(interval)
+    return groups
+
+
+def _missing(floor: Floor, by_what: dict[_Of, list[UsageInterval]], now: Epoch) -> float:
+    """Instance-seconds that were not there of those that App Runner would have kept."""
+    running: list[Span] = []
+    for (service, meter, _), group in by_what.items():
+        if service == floor.service and meter is Meter.PROVISIONED:
+            running.extend(merged(group, now))
+    return sum(_shortfall(span, running, floor.min_size) for span in floor.spans)
+
+
+def _shortfall(span: Span, running: Sequence[Span], wanted: int) -> float:
+    start, end = span
+    changes = [(start, 0), (end, 0)]
+    for began, ended in running:
+        if began < end and ended > start:
+            changes += [(max(began, start), 1), (min(ended, end), -1)]
+    count, missing = 0, 0.0
+    for (at, change), (until, _) in pairwise(sorted(changes)):
+        count += change
+        missing += max(0, wanted - count) * (until - at)
+    return missing
+
+
+def _end(interval: UsageInterval, now: Epoch) -> Epoch:
+    return max(interval.start, now if interval.end is None else interval.end)
+
+
+def _seconds(spans: Iterable[Span]) -> Decimal:
+    return Decimal(sum(_round_up(end - start) for start, end in spans))
+
+
+def _round_up(seconds: float) -> int:
+    return max(0, math.ceil(seconds - _ROUNDING_ERROR))

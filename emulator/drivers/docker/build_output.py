@@ -1,0 +1,196 @@
+"""What a build says: lines as people want to read them, and an error that names the command."""
+
+import re
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from emulator.decisions.build_environment import Prepared
+from emulator.drivers.docker.engine import Json
+from emulator.model.errors import BuildError
+
+OnLine = Callable[[str], None]
+
+_LONGEST = 65_536  # characters of one line
+_LONGEST_COMMAND = 200
+_LONGEST_ESCAPE = 64
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_STEP = re.compile(r"Step (\d+)/(\d+) : (.*)")
+_STARTED = re.compile(r" ---> Running in ([0-9a-f]{12,64})$")
+_REMOVED = re.compile(r"Removing intermediate container ([0-9a-f]{12,64})$")
+_OUR_LABELS = "LABEL dev.apprunner-emulator."
+_FAILED = (
+    re.compile(r"The command '(?P<command>.*)' returned a non-zero code: (?P<code>\d+)", re.DOTALL),
+    re.compile(
+        r'process "(?P<command>.*)" did not complete successfully: exit code: (?P<code>\d+)',
+        re.DOTALL,
+    ),
+)
+_SHELL = re.compile(r"^(?:\S*/)?\w*sh(?: -(?!\w*c )\w+(?: pipefail)?)* -\w*c ")
+_PARSE_ERROR = re.compile(r"(?i)(?:docker ?file )?parse error (?:on )?line (\d+): ")
+_FULL = "no space left on device"
+_KILLED = 137
+
+
+class Lines:
+    """Text in pieces, out as lines: without colours, progress that overwrites itself folded."""
+
+    def __init__(self) -> None:
+        self._rest = ""
+
+    def feed(self, text: str) -> list[str]:
+        *whole, rest = (self._rest + text).split("\n")
+        self._rest = _last_state(rest) + ("\r" if rest.endswith("\r") else "")
+        if len(self._rest) > _LONGEST:
+            whole.append(self._cut())
+        return [line for line in map(_readable, whole) if line is not None]
+
+    def _cut(self) -> str:
+        """A line that is too long, but never through the middle of a colour."""
+        at = self._rest.rfind("\x1b", -_LONGEST_ESCAPE)
+        at = len(self._rest) if at < 0 else at
+        head, self._rest = self._rest[:at], self._rest[at:]
+        return head
+
+    def end(self) -> list[str]:
+        """What came without an end of line."""
+        return self.feed("\n") if self._rest else []
+
+
+def _last_state(line: str) -> str:
+    return line.rstrip("\r").rpartition("\r")[2]
+
+
+def _readable(line: str) -> str | None:
+    """None for a line of nothing but colours."""
+    text = _CONTROLS.sub("", _ESCAPES.sub("", _last_state(line)))
+    return text if text.strip() or not line.strip() else None
+
+
+class Bound:
+    """Passes lines on until they are too many bytes, says so once, and goes on silently."""
+
+    def __init__(self, on_line: OnLine, limit: int) -> None:
+        self._on_line = on_line
+        self._limit = limit
+        self._left = limit
+
+    def __call__(self, line: str) -> None:
+        if self._left <= 0:
+            return
+        self._left -= len(line.encode(errors="replace")) + 1
+        if self._left > 0:
+            self._on_line(line)
+        else:
+            text = f"The build log is cut here, at {self._limit} bytes; the build goes on."
+            self._on_line(text)
+
+
+class Steps:
+    """Hides the steps that we put into a Dockerfile, and counts the others anew."""
+
+    def __init__(self, on_line: OnLine, prepared: Prepared) -> None:
+        lines = prepared.text.split("\n")
+        self._ours = {lines[number - 1] for number in prepared.inserted}
+        self._count = len(prepared.inserted) + 1  # and the labels, last
+        self._on_line = on_line
+        self._hidden = 0
+        self._hides = False
+
+    def __call__(self, line: str) -> None:
+        step = _STEP.fullmatch(line)
+        if step is not None:
+            self._hides = step[3] in self._ours or step[3].startswith(_OUR_LABELS)
+            self._hidden += self._hides
+            number, of = int(step[1]) - self._hidden, int(step[2]) - self._count
+            line = f"Step {number}/{of} : {step[3]}"
+        if not self._hides or line.startswith("Successfully "):
+            self._on_line(line)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What is known of a build so far; `containers` are those of steps that have not ended."""
+
+    image: str = ""
+    error: str = ""
+    containers: tuple[str, ...] = ()
+
+
+class BuildOutput:
+    """The messages of a build, one after the other."""
+
+    def __init__(self, on_line: OnLine, prepared: Prepared, *, limit: int) -> None:
+        self.outcome = Outcome()
+        self._prepared = prepared
+        self._show = Steps(Bound(on_line, limit), prepared)
+        self._lines = Lines()
+        self._last: deque[str] = deque(maxlen=20)
+
+    def feed(self, message: Json) -> None:
+        """A message of the classic builder's stream."""
+        self.outcome.image = (message.get("aux") or {}).get("ID") or self.outcome.image
+        self.outcome.error = message.get("error") or self.outcome.error
+        text = message.get("stream") or ""
+        if status := message.get("status"):
+            text = f"{message['id']}: {status}\n" if message.get("id") else f"{status}\n"
+        if message.get("progressDetail"):
+            return
+        self._tell(self._lines.feed(text))
+
+    def end(self) -> None:
+        self._tell(self._lines.end())
+
+    def failure(self, message: str) -> BuildError:
+        """The error for a message of the engine."""
+        if any(_FULL in line.lower() for line in (message, *self._last)):
+            return BuildError(
+                f"The disk is full: {_command_in(message) or 'the build'} failed"
+                " with 'no space left on device'; `apprunner prune` makes room."
+            )
+        return _command_failure(message) or BuildError(
+            _PARSE_ERROR.sub(self._in_original, message.strip())
+        )
+
+    def _in_original(self, found: re.Match[str]) -> str:
+        line = self._prepared.original_line(int(found[1]))
+        return f"Dockerfile, line {line}: "
+
+    def _tell(self, lines: list[str]) -> None:
+        for line in lines:
+            self._note_containers(line)
+            self._last.append(line)
+            self._show(line)
+
+    def _note_containers(self, line: str) -> None:
+        if started := _STARTED.match(line):
+            self.outcome.containers = (*self.outcome.containers, started[1])
+        if removed := _REMOVED.match(line):
+            kept = (each for each in self.outcome.containers if each != removed[1])
+            self.outcome.containers = tuple(kept)
+
+
+def _command_failure(message: str) -> BuildError | None:
+    found = _failed_command(message)
+    if found is None:
+        return None
+    command, code = shown_command(found["command"]), int(found["code"])
+    why = " (killed, most likely for want of memory)" if code == _KILLED else ""
+    text = f"`{command}` failed with exit code {code}{why}."
+    return BuildError(text, command=command, exit_code=code)
+
+
+def _failed_command(message: str) -> re.Match[str] | None:
+    return next((found for pattern in _FAILED if (found := pattern.search(message))), None)
+
+
+def _command_in(message: str) -> str:
+    found = _failed_command(message)
+    return f"`{shown_command(found['command'])}`" if found else ""
+
+
+def shown_command(command: str) -> str:
+    """As its author wrote it: without the shell that runs it, on one line, not too long."""
+    text = " ".join(_SHELL.sub("", command.strip()).split())
+    return text if len(text) <= _LONGEST_COMMAND else text[: _LONGEST_COMMAND - 1] + "…"

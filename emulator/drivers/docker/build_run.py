@@ -1,0 +1,90 @@
+"""One build on the engine's classic builder, which every engine has and which names its steps."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
+
+from emulator.decisions.build_environment import Prepared
+from emulator.drivers.docker.build_context import DOCKERFILE, close
+from emulator.drivers.docker.build_output import BuildOutput
+from emulator.drivers.docker.engine import Engine, NotFoundError
+from emulator.model.configuration import NOTHING
+from emulator.model.errors import BuildError, EngineError
+
+_CLEANING = 20.0  # seconds for the container of a step to go away
+_MISTAKE = "parse error"  # the engine refuses a Dockerfile as a bad request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    """What is built: `arguments` are build arguments, `network` a network's name."""
+
+    dockerfile: Prepared
+    tag: str
+    labels: Mapping[str, str]
+    arguments: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    network: str
+
+
+async def run_build(
+    engine: Engine, build: Build, context: AsyncGenerator[bytes, None], output: BuildOutput
+) -> str:
+    """The id of the new image. Leaving early hangs up, which ends the build; no step is left."""
+    try:
+        await _follow(engine, build, context, output)
+    finally:
+        output.end()
+        await close(context)
+        await _remove_steps(engine, output.outcome.containers)
+    if output.outcome.error:
+        raise output.failure(output.outcome.error)
+    if not output.outcome.image:
+        raise EngineError(f"the engine ended the build of {build.tag} without an image")
+    return output.outcome.image
+
+
+async def _follow(
+    engine: Engine, build: Build, context: AsyncGenerator[bytes, None], output: BuildOutput
+) -> None:
+    stream = engine.stream("POST", "/build", _parameters(build), data=context)
+    try:
+        async with aclosing(stream):
+            async for message in stream:
+                output.feed(message)
+    except EngineError as error:
+        if _MISTAKE in str(error).lower():
+            raise output.failure(str(error)) from error
+        raise
+
+
+def _parameters(build: Build) -> Mapping[str, object]:
+    return {
+        "dockerfile": DOCKERFILE,
+        "t": build.tag,
+        "rm": True,
+        "forcerm": True,
+        "labels": build.labels,
+        "networkmode": build.network,
+        "buildargs": build.arguments,
+    }
+
+
+async def _remove_steps(engine: Engine, containers: tuple[str, ...]) -> None:
+    """The engine removes a step's container itself, a moment after the connection has ended."""
+    for container in containers:
+        with suppress(EngineError, TimeoutError):
+            async with asyncio.timeout(_CLEANING):
+                await _remove(engine, container)
+
+
+async def _remove(engine: Engine, container: str) -> None:
+    with suppress(NotFoundError):
+        with suppress(EngineError):  # being removed already
+            await engine.delete(f"/containers/{container}", {"force": True, "v": True})
+        await engine.post(f"/containers/{container}/wait", {"condition": "removed"})
+
+
+def shown(error: BuildError, prefix: str) -> BuildError:
+    """The same error of a part of the build that its user did not write."""
+    return BuildError(f"{prefix}: {error}", command=error.command, exit_code=error.exit_code)

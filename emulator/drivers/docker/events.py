@@ -1,0 +1,73 @@
+"""What happens to containers without our doing, as the engine tells it."""
+
+from collections import deque
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+from emulator.drivers.docker.engine import Engine, Json
+from emulator.drivers.docker.labels import INSTANCE, SERVICE, labelled
+from emulator.model.errors import EngineError
+from emulator.model.identifiers import Epoch, InstanceId, ServiceId
+from emulator.ports import Clock
+
+KINDS: Final = ("die", "oom", "destroy", "pause", "unpause")
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+_OVERLAP: Final = 1.0  # seconds that are told twice rather than not at all
+_REMEMBERED: Final = 256
+
+
+@dataclass(slots=True)
+class Changes:
+    """One stream for all services of an owner."""
+
+    engine: Engine
+    owner: str
+    clock: Clock
+    _ended: deque[InstanceId] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
+
+    def expect_end(self, instance: InstanceId) -> None:
+        """We end it: that is no news."""
+        if instance not in self._ended:
+            self._ended.append(instance)
+
+    async def follow(self) -> AsyncGenerator[ServiceId | None, None]:
+        """Never ends by itself; after a loss it comes back, and says so with None."""
+        since, pause = self.clock.now(), _FIRST_PAUSE
+        while True:
+            with suppress(EngineError):
+                events = self._events(since)
+                async with aclosing(events):
+                    async for service in events:
+                        pause = _FIRST_PAUSE
+                        yield service
+            await self.clock.sleep(pause)
+            while not await self._answers():
+                pause = min(pause * 2, _LONGEST_PAUSE)
+                await self.clock.sleep(pause)
+            since = Epoch(self.clock.now() - _OVERLAP)
+            yield None
+
+    async def _answers(self) -> bool:
+        try:
+            await self.engine.get("/_ping")
+        except EngineError:
+            return False
+        return True
+
+    async def _events(self, since: Epoch) -> AsyncGenerator[ServiceId, None]:
+        filters = {**labelled(self.owner), "type": ["container"], "event": list(KINDS)}
+        params = {"filters": filters, "since": f"{since:.6f}"}
+        stream = self.engine.stream("GET", "/events", params)
+        async with aclosing(stream):
+            async for event in stream:
+                service = self._news(event)
+                if service is not None:
+                    yield service
+
+    def _news(self, event: Json) -> ServiceId | None:
+        attributes = event.get("Actor", {}).get("Attributes", {})
+        if attributes.get(INSTANCE) in self._ended or SERVICE not in attributes:
+            return None
+        return ServiceId(attributes[SERVICE])

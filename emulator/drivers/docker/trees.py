@@ -1,0 +1,179 @@
+"""Source trees: from a tar stream into an instance's private /app.
+
+A tree comes from a repository that anybody may have written: nothing of it may land outside.
+Links are made after all files, so that no file is ever written through one.
+"""
+
+import asyncio
+import os
+import posixpath
+import shutil
+import tarfile
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from typing import IO, Final, TypeVarTuple, Unpack
+
+from emulator.model.errors import EngineError
+
+MOUNT: Final = "/app"
+_IN_MEMORY: Final = 16 * 1024 * 1024  # bytes; a larger tree waits in a file
+_AT_ONCE: Final = 1024 * 1024
+_PLAIN, _EXECUTABLE, _DIRECTORY = 0o644, 0o755, 0o755
+
+Links = Sequence[tuple[str, str]]
+_A = TypeVarTuple("_A")
+Entry = tuple[tarfile.TarInfo, IO[bytes] | None]
+
+
+async def lay_tree(archive: AsyncIterator[bytes], links: Links, directory: Path) -> None:
+    """Make a directory hold the tree and the links (path, absolute target in the image) alone."""
+    with SpooledTemporaryFile(max_size=_IN_MEMORY) as spool:
+        await _collect(archive, spool)
+        await _to_the_end(_unpack, spool, links, directory)
+
+
+async def pack_tree(archive: AsyncIterator[bytes], links: Links) -> AsyncGenerator[bytes, None]:
+    """The same as a tar stream for a container's root, for engines that cannot mount."""
+    with SpooledTemporaryFile(max_size=_IN_MEMORY) as packed:
+        with SpooledTemporaryFile(max_size=_IN_MEMORY) as spool:
+            await _collect(archive, spool)
+            await _to_the_end(_pack, spool, links, packed)
+        while chunk := await asyncio.to_thread(packed.read, _AT_ONCE):
+            yield chunk
+
+
+def empty_directory(directory: Path) -> None:
+    """Keep the directory itself, it may be mounted; raises PermissionError for root's files."""
+    with suppress(FileNotFoundError), os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path)
+            else:
+                Path(entry.path).unlink()
+
+
+async def _to_the_end(function: Callable[[Unpack[_A]], None], *arguments: *_A) -> None:
+    """In a thread. It cannot be cancelled, and nobody may clean up while it still writes."""
+    work = asyncio.get_running_loop().run_in_executor(None, function, *arguments)
+    try:
+        await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work])
+        raise
+
+
+async def _collect(archive: AsyncIterator[bytes], spool: IO[bytes]) -> None:
+    """Small trees never leave memory; larger ones are written in a thread."""
+    pending = bytearray()
+    async for chunk in archive:
+        pending += chunk
+        if len(pending) >= _AT_ONCE:
+            await asyncio.to_thread(spool.write, bytes(pending))
+            pending.clear()
+    await asyncio.to_thread(spool.write, bytes(pending))
+    await asyncio.to_thread(spool.seek, 0)
+
+
+def _unpack(spool: IO[bytes], links: Links, directory: Path) -> None:
+    made = {directory}
+    try:
+        empty_directory(directory)
+        for entry, content in _entries(spool, links):
+            _write(entry, content, directory / entry.name, made)
+    except (OSError, tarfile.TarError) as error:
+        raise EngineError(f"the source tree cannot be laid out: {error}") from error
+
+
+def _pack(spool: IO[bytes], links: Links, packed: IO[bytes]) -> None:
+    root = MOUNT.lstrip("/")
+    with tarfile.open(fileobj=packed, mode="w") as result:
+        result.addfile(_entry(root, tarfile.DIRTYPE, _DIRECTORY))
+        for entry, content in _entries(spool, links):
+            entry.name = f"{root}/{entry.name}"
+            result.addfile(entry, content)
+    packed.seek(0)
+
+
+def _entries(spool: IO[bytes], links: Links) -> Iterator[Entry]:
+    """What is allowed, with git's two modes; the tree's own links, then the image's, which win."""
+    pending: list[tuple[str, str]] = []
+    with tarfile.open(fileobj=spool, mode="r:") as tar:
+        for entry in tar:
+            if entry.issym():
+                pending.append((entry.name, _contained(entry)))
+            else:
+                yield _plain(tar, entry)
+    for path, target in (*pending, *links):
+        link = _entry(_safe(path), tarfile.SYMTYPE, 0o777)
+        link.linkname = target
+        yield link, None
+
+
+def _plain(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> Entry:
+    name = _safe(entry.name)
+    if entry.isdir():
+        return _entry(name, tarfile.DIRTYPE, _DIRECTORY), None
+    if not entry.isreg():
+        raise EngineError(f"{entry.name} is neither a file, a directory nor a symbolic link")
+    file = _entry(name, tarfile.REGTYPE, _EXECUTABLE if entry.mode & 0o100 else _PLAIN)
+    file.size, file.mtime = entry.size, entry.mtime
+    return file, tar.extractfile(entry)
+
+
+def _entry(name: str, kind: bytes, mode: int) -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.mode = kind, mode
+    return entry
+
+
+def _safe(name: str) -> str:
+    """A path that stays in the tree."""
+    path = posixpath.normpath(name)
+    if _leaves(path):
+        raise EngineError(f"{name} leaves the source tree")
+    return path
+
+
+def _contained(entry: tarfile.TarInfo) -> str:
+    """The target of a link that stays in the tree."""
+    target = entry.linkname
+    if _leaves(target) or _leaves(posixpath.join(posixpath.dirname(entry.name), target)):
+        raise EngineError(f"{entry.name} is a link to {target}, which leaves the source tree")
+    return target
+
+
+def _leaves(path: str) -> bool:
+    path = posixpath.normpath(path)
+    return path == ".." or path.startswith(("/", "../"))
+
+
+def _write(entry: tarfile.TarInfo, content: IO[bytes] | None, path: Path, made: set[Path]) -> None:
+    if entry.isdir():
+        _make_directory(path, made)
+        return
+    _make_directory(path.parent, made)
+    if content is None:
+        _make_link(path, entry.linkname)
+        return
+    with path.open("wb") as file:
+        shutil.copyfileobj(content, file)
+    path.chmod(entry.mode)
+
+
+def _make_directory(path: Path, made: set[Path]) -> None:
+    """Readable for any user that the image may run as, whatever this process's umask."""
+    if path in made:
+        return
+    _make_directory(path.parent, made)
+    path.mkdir(exist_ok=True)
+    path.chmod(_DIRECTORY)
+    made.add(path)
+
+
+def _make_link(path: Path, target: str) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    path.symlink_to(target)

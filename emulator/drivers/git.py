@@ -1,0 +1,448 @@
+"""Local repositories by git's own command line, read-only and on our own terms.
+
+A repository is someone else's: nothing is written into it, and nothing that is configured there
+or on this machine (hooks, filters, attributes) may run or change what is deployed. Branches are
+read from the repository itself, objects through an empty git directory of our own that only
+borrows the repository's objects: what is exported there is what a fresh `git clone` would check
+out, also the files that `.gitattributes` keeps out of archives.
+"""
+
+import asyncio
+import re
+import shlex
+import shutil
+import tempfile
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Hashable, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from difflib import get_close_matches
+from os import R_OK, X_OK, access, fsdecode
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
+from urllib.parse import unquote, urlsplit
+
+from emulator.drivers.process import MissingProgramError, ProcessError, run, stream
+from emulator.drivers.watch import Watcher, common_directory
+from emulator.model.errors import RepositoryError
+from emulator.model.source import Commit, TreeFile
+
+PATIENCE = 60.0  # seconds for one question to git
+REMEMBERED = 8_000_000  # bytes, about, of immutable answers
+LISTED = 10  # names in a message
+
+# Nothing of the user's or the system's configuration; no prompt, no network, no locks.
+ALONE = {
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_ATTR_NOSYSTEM": "1",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_LITERAL_PATHSPECS": "1",
+    "LC_ALL": "C",
+}
+SAFE = (
+    "--no-optional-locks",
+    *("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "safe.directory=*"),
+)
+AS_A_CLONE = (
+    *("-c", "core.autocrlf=false", "-c", "core.eol=lf", "-c", "core.attributesFile=/dev/null"),
+    *("-c", "tar.umask=0022"),
+)
+NOT_AN_ARCHIVE = "* -export-ignore -export-subst\n"
+FORMATS = {
+    "sha1": "[core]\n\trepositoryformatversion = 0\n\tbare = true\n",
+    "sha256": "[core]\n\trepositoryformatversion = 1\n\tbare = true\n"
+    "[extensions]\n\tobjectFormat = sha256\n",
+}
+SHA1_DIGITS = 40
+FIRST_COMMIT = "git add . && git commit -m 'First version'"
+
+FORBIDDEN = "permission denied|insufficient permission|dubious ownership"
+NO_OBJECT = (
+    "not a valid object|not a tree object|single revision|bad object|bad file|unable to read"
+    "|missing object|could not read"
+)
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A repository: the path it was named by, git's directory of it, and the empty ones of ours."""
+
+    path: str
+    directory: Path
+    empty: Path
+
+
+class GitRepositories:
+    """ports.Repository. A repository is named by an absolute path, a `file://` URL, or a URL that
+    `repositories` maps to a local clone; of `environment`, PATH and HOME are passed on.
+    """
+
+    def __init__(
+        self, environment: Mapping[str, str], repositories: Mapping[str, str], watcher: Watcher
+    ) -> None:
+        passed = {name: environment[name] for name in ("PATH", "HOME") if name in environment}
+        self._environment = passed | ALONE
+        self._repositories = {_plain(url): path for url, path in repositories.items()}
+        self._watcher = watcher
+        self._memory = _Memory(REMEMBERED)
+        self._empty = _EmptyRepositories()
+
+    async def resolve(self, repository: str, branch: str) -> Commit:
+        place = await self._find(repository)
+        wanted = f"refs/heads/{branch}"
+        form = "--format=%(refname)%00%(objectname)%00%(subject)"
+        for line in await self._references(place, form, wanted):
+            name, commit, subject = line.split("\0", 2)
+            if name == wanted:
+                return Commit(id=commit, subject=subject)
+        raise RepositoryError(await self._why_no_branch(place, branch))
+
+    async def commit(self, repository: str, commit: str) -> Commit:
+        """`commit` may be abbreviated."""
+        place = await self._find(repository)
+        question = f"{_checked(commit)}^{{commit}}\n".encode()
+        answer = await self._git(place, "cat-file", "--batch", data=question)
+        head, _, text = answer.partition(b"\n")
+        match head.split():
+            case [name, b"commit", _]:
+                return Commit(id=name.decode(), subject=_subject(text))
+            case _:
+                raise RepositoryError(_no_object(place, commit))
+
+    async def tree(self, repository: str, commit: str, directory: str) -> str:
+        place, path = await self._find(repository), _inside(directory)
+        key = ("tree", place.directory, _checked(commit), path)
+        if (known := self._memory.get(key, str)) is None:
+            known = await (
+                self._directory(place, commit, path) if path else self._root(place, commit)
+            )
+            self._memory.put(key, known, len(known))
+        return known
+
+    async def files(self, repository: str, tree: str) -> tuple[TreeFile, ...]:
+        """Submodules are among them: mode 160000, no content."""
+        place = await self._find(repository)
+        key = ("files", place.directory, tree)
+        if (known := self._memory.get(key, tuple)) is None:
+            answer = await self._objects(place, tree, "ls-tree", "-rlz", "--full-tree", tree)
+            known = tuple(map(_tree_file, _split(answer)))
+            self._memory.put(key, known, 400 * len(known))
+        return known
+
+    async def read(self, repository: str, blob: str) -> bytes:
+        place = await self._find(repository)
+        key = ("blob", place.directory, blob)
+        if (known := self._memory.get(key, bytes)) is None:
+            known = await self._objects(place, blob, "cat-file", "blob", blob)
+            self._memory.put(key, known, len(known))
+        return known
+
+    async def archive(
+        self, repository: str, tree: str, paths: Sequence[str] = ()
+    ) -> AsyncGenerator[bytes]:
+        place = await self._find(repository)
+        argv = ("git", *SAFE, *AS_A_CLONE, "archive", "--format=tar", _checked(tree), "--", *paths)
+        try:
+            async with aclosing(stream(*argv, environment=self._borrow(place, tree))) as pieces:
+                async for piece in pieces:
+                    yield piece
+        except ProcessError as error:
+            raise _failure(place, error, tree) from error
+
+    async def watch(self, repository: str) -> AsyncGenerator[None]:
+        async with aclosing(self._watcher.watch(self._path(repository))) as changes:
+            async for _ in changes:
+                yield
+
+    async def close(self) -> None:
+        """Remove the empty repositories (the end of the process would, too)."""
+        await asyncio.to_thread(self._empty.remove)
+
+    def _path(self, repository: str) -> str:
+        path = self._repositories.get(_plain(repository), repository)
+        url = urlsplit(path)
+        if url.scheme == "file" and url.netloc in {"", "localhost"}:
+            path = unquote(url.path)
+        if path.startswith("/"):
+            return path
+        raise RepositoryError(_not_local(repository))
+
+    async def _find(self, repository: str) -> _Place:
+        path = self._path(repository)
+        place = await asyncio.to_thread(self._look, path)
+        if place is None:
+            raise RepositoryError(await asyncio.to_thread(_why_no_repository, path))
+        return place
+
+    def _look(self, path: str) -> _Place | None:
+        directory = common_directory(path)
+        return _Place(path, directory, self._empty.directory()) if directory else None
+
+    async def _root(self, place: _Place, commit: str) -> str:
+        question = ("rev-parse", "--verify", "--end-of-options", f"{commit}^{{tree}}")
+        return (await self._objects(place, commit, *question)).decode().strip()
+
+    async def _directory(self, place: _Place, commit: str, path: str) -> str:
+        listing = ("ls-tree", "-z", "--full-tree")
+        answer = await self._objects(place, commit, *listing, commit, "--", path)
+        for entry in map(_tree_entry, _split(answer)):
+            if entry.kind == "tree":
+                return entry.id
+            raise RepositoryError(_no_directory(place, path, entry.kind))
+        names = await self._objects(place, commit, *listing, "-d", "--name-only", commit)
+        raise RepositoryError(_missing_directory(place, commit, path, _split(names)))
+
+    async def _references(self, place: _Place, *question: str) -> list[str]:
+        answer = await self._git(place, "for-each-ref", *question)
+        return fsdecode(answer).splitlines()
+
+    async def _why_no_branch(self, place: _Place, branch: str) -> str:
+        newest = ("--sort=-committerdate", "--format=%(refname)")
+        names = await self._references(place, *newest, "refs/heads", "refs/remotes")
+        return _no_branch(place, branch, names)
+
+    async def _git(self, place: _Place, *arguments: str, data: bytes | None = None) -> bytes:
+        """A question about the repository itself."""
+        environment = self._environment | {"GIT_DIR": str(place.directory)}
+        return await _answer(place, environment, arguments, data=data)
+
+    async def _objects(self, place: _Place, about: str, *arguments: str) -> bytes:
+        """A question about an object, asked in the empty repository."""
+        return await _answer(place, self._borrow(place, _checked(about)), arguments, about)
+
+    def _borrow(self, place: _Place, about: str) -> dict[str, str]:
+        form = "sha1" if len(about) <= SHA1_DIGITS else "sha256"
+        return self._environment | {
+            "GIT_DIR": str(place.empty / form),
+            "GIT_OBJECT_DIRECTORY": str(place.directory / "objects"),
+        }
+
+
+async def _answer(
+    place: _Place,
+    environment: Mapping[str, str],
+    arguments: Sequence[str],
+    about: str = "",
+    *,
+    data: bytes | None = None,
+) -> bytes:
+    argv = ("git", *SAFE, *arguments)
+    try:
+        finished = await run(*argv, input=data, environment=environment, timeout=PATIENCE)
+    except ProcessError as error:
+        raise _failure(place, error, about) from error
+    if finished.code:
+        failed = ProcessError("git failed", code=finished.code, err=finished.err)
+        raise _failure(place, failed, about)
+    return finished.out
+
+
+class _EmptyRepositories:
+    """One empty bare repository per object format, in a temporary directory, made when needed.
+
+    Its own attributes outrank those in a tree: nothing is left out or substituted.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._root: Path | None = None
+
+    def directory(self) -> Path:
+        """Blocks; made again if something tidied the temporary directory away."""
+        with self._lock:
+            if self._root is None or not all(
+                (self._root / form / "HEAD").exists() for form in FORMATS
+            ):
+                self._root = Path(tempfile.mkdtemp(prefix="apprunner-git-"))
+                weakref.finalize(self, shutil.rmtree, self._root, ignore_errors=True)
+                for form, configuration in FORMATS.items():
+                    _make_empty(self._root / form, configuration)
+            return self._root
+
+    def remove(self) -> None:
+        with self._lock:
+            if self._root is not None:
+                shutil.rmtree(self._root, ignore_errors=True)
+                self._root = None
+
+
+def _make_empty(directory: Path, configuration: str) -> None:
+    for name in ("objects", "refs", "info"):
+        (directory / name).mkdir(parents=True)
+    (directory / "config").write_text(configuration)
+    (directory / "info" / "attributes").write_text(NOT_AN_ARCHIVE)
+    (directory / "HEAD").write_text("ref: refs/heads/none\n")
+
+
+class _Memory:
+    """Answers that cannot change, the least recently asked for forgotten first."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._size = 0
+        self._answers: OrderedDict[Hashable, tuple[object, int]] = OrderedDict()
+
+    def get(self, key: Hashable, kind: type[Answer]) -> Answer | None:
+        answer, _ = self._answers.get(key, (None, 0))
+        if not isinstance(answer, kind):
+            return None
+        self._answers.move_to_end(key)
+        return answer
+
+    def put(self, key: Hashable, answer: object, size: int) -> None:
+        size += 300  # the key, and the place it takes
+        if key in self._answers or size > self._limit // 8:
+            return
+        self._answers[key] = (answer, size)
+        self._size += size
+        while self._size > self._limit:
+            _, (_, freed) = self._answers.popitem(last=False)
+            self._size -= freed
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A line of `git ls-tree`."""
+
+    mode: str
+    kind: str
+    id: str
+    path: str
+    size: int = 0
+
+
+def _split(answer: bytes) -> list[str]:
+    return [fsdecode(part) for part in answer.split(b"\0") if part]
+
+
+def _tree_entry(line: str) -> _Entry:
+    about, _, path = line.partition("\t")
+    mode, kind, name, *size = about.split()
+    return _Entry(mode, kind, name, path, int(size[0]) if size and size[0].isdigit() else 0)
+
+
+def _tree_file(line: str) -> TreeFile:
+    entry = _tree_entry(line)
+    return TreeFile(path=entry.path, mode=entry.mode, blob=entry.id, size=entry.size)
+
+
+def _subject(commit: bytes) -> str:
+    """The first paragraph of the message in one line, as git shows it."""
+    headers, _, message = commit.partition(b"\n\n")
+    encoding = re.search(rb"^encoding (\S+)$", headers, re.MULTILINE)
+    try:
+        text = message.decode(encoding[1].decode() if encoding else "utf-8", errors="replace")
+    except LookupError:
+        text = message.decode(errors="replace")
+    return " ".join(text.strip().partition("\n\n")[0].splitlines())
+
+
+def _checked(name: str) -> str:
+    """Only ids go to git's command line: a word could be an option, or mean something else."""
+    if not re.fullmatch(r"[0-9a-f]{4,64}", name):
+        raise RepositoryError(f"{name!r} is not the id of a git object: 4 to 64 digits of 0-9a-f")
+    return name
+
+
+def _inside(directory: str) -> str:
+    parts = [part for part in PurePosixPath(directory.strip("/")).parts if part != "."]
+    if ".." in parts:
+        raise RepositoryError(f"the source directory {directory} leads out of the repository")
+    return "/".join(parts)
+
+
+def _plain(url: str) -> str:
+    return url.rstrip("/").removesuffix(".git")
+
+
+# What went wrong, and what to do about it.
+
+
+def _not_local(repository: str) -> str:
+    if "://" not in repository and not repository.startswith("git@"):
+        return f"{repository} is not an absolute path; name a local repository as /path/to/it"
+    return (
+        f"{repository} is not on this machine, and nothing is cloned from elsewhere. Clone it and"
+        f" say where it is, in emulator.toml:\n[repositories]\n{repository!r} = '/path/to/the/clone'"
+    )
+
+
+def _why_no_repository(path: str) -> str:
+    directory, quoted = Path(path), shlex.quote(path)
+    if not directory.exists():
+        return f"there is no directory {path}: if the repository has moved, name its new place"
+    if not directory.is_dir():
+        return f"{path} is a file; name the directory of a git repository"
+    if not access(directory, R_OK | X_OK):
+        return _forbidden(path)
+    return f"{path} is not a git repository; make it one: cd {quoted} && git init && {FIRST_COMMIT}"
+
+
+def _no_branch(place: _Place, branch: str, references: Iterable[str]) -> str:
+    names = [name.removeprefix("refs/heads/") for name in references if "refs/heads/" in name]
+    remotes = [name.removeprefix("refs/remotes/") for name in references if "refs/remotes/" in name]
+    if not names and not remotes:
+        quoted = shlex.quote(place.path)
+        return f"{place.path} has no commit yet; make one: cd {quoted} && {FIRST_COMMIT}"
+    text = f"{place.path} has no branch {branch!r}"
+    for remote in remotes:
+        if remote.partition("/")[2] == branch:
+            make = f"git -C {shlex.quote(place.path)} branch {shlex.quote(branch)} {remote}"
+            return f"{text}, only {remote}; make it a local one: {make}"
+    return f"{text}; {_listed('its branches are', names)}{_meant(branch, names)}"
+
+
+def _missing_directory(place: _Place, commit: str, path: str, names: Sequence[str]) -> str:
+    text = f"{place.path} has no directory {path!r} at commit {commit[:7]}"
+    return f"{text}; {_listed('its directories are', names)}{_meant(path, names)}"
+
+
+def _no_directory(place: _Place, path: str, kind: str) -> str:
+    if kind == "commit":
+        return f"{path!r} in {place.path} is a submodule: make a service of its own repository"
+    return f"{path!r} in {place.path} is a file; the source directory must be a directory"
+
+
+def _no_object(place: _Place, name: str) -> str:
+    return (
+        f"{place.path} has no object {name}: it was rewritten and cleaned away, or the clone is"
+        f" shallow or partial (git fetch --unshallow, git fetch --refetch --no-filter)"
+    )
+
+
+def _forbidden(path: str) -> str:
+    return f"{path} may not be read by the user who runs the emulator; change its owner or mode"
+
+
+def _listed(what: str, names: Sequence[str]) -> str:
+    if not names:
+        return "there is none"
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return f"{what} {', '.join(names[:LISTED])}{more}"
+
+
+def _meant(name: str, names: Sequence[str]) -> str:
+    close = get_close_matches(name, names, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _failure(place: _Place, error: ProcessError, about: str) -> RepositoryError:
+    complaint = error.complaint or str(error)
+    if isinstance(error, MissingProgramError):
+        return RepositoryError(f"{error}: install it (apt-get install git, brew install git)")
+    if unmatched := re.search(r"pathspec '(.*)' did not match any files", complaint):
+        return RepositoryError(f"{place.path} has no file {unmatched[1]!r} in tree {about[:7]}")
+    if re.search(
+        r"permission denied|insufficient permission|dubious ownership", complaint, re.IGNORECASE
+    ):
+        return RepositoryError(_forbidden(place.path))
+    if about and re.search(NO_OBJECT, complaint, re.IGNORECASE):
+        return RepositoryError(_no_object(place, about))
+    return RepositoryError(f"git cannot read {place.path}: {complaint.splitlines()[-1]}")

@@ -1,0 +1,190 @@
+"""The load balancer's listeners: HTTPS by server name, HTTP that redirects, a port per service."""
+
+import asyncio
+import errno
+import ssl
+from collections.abc import Callable
+from types import TracebackType
+from typing import Protocol, Self
+
+from emulator.controllers.router import Router
+from emulator.model.identifiers import ServiceId
+from emulator.model.settings import Addresses
+from emulator.ports import Clock
+from emulator.surfaces.proxy.access_log import AccessLog
+from emulator.surfaces.proxy.client import ClientConnection, Floor
+from emulator.surfaces.proxy.doors import BACKLOG, ServiceDoors, bound_port
+from emulator.surfaces.proxy.errors import Answers
+from emulator.surfaces.proxy.forward import Forwarder
+from emulator.surfaces.proxy.port_holder import holder_of
+from emulator.surfaces.proxy.redirect import Redirect
+
+CLIENT_IDLE_LIMIT = 300.0  # seconds a client's connection may wait for its next request
+GRACE = 10.0  # seconds for requests in flight when the proxy stops
+_HANDSHAKE_LIMIT = 10.0
+_SHUTDOWN_LIMIT = 2.0
+
+
+class Certificates(Protocol):
+    """A server certificate for every name a client may ask for."""
+
+    def context(self, server_name: str | None) -> ssl.SSLContext: ...
+
+
+class PortTakenError(Exception):
+    """Somebody else listens there; the message says who, where that can be known."""
+
+    def __init__(self, port: int, holder: str) -> None:
+        by = f" by {holder}" if holder else ""
+        super().__init__(f"port {port} is in use{by}: stop that, or choose another port")
+        self.port = port
+        self.holder = holder
+
+
+class Proxy:
+    """All listeners and connections. Start and stop it in the same task (`async with`)."""
+
+    def __init__(
+        self,
+        router: Router,
+        certificates: Certificates,
+        addresses: Addresses,
+        clock: Clock,
+        *,
+        grace: float = GRACE,
+    ) -> None:
+        self.log = AccessLog()
+        self.doors = ServiceDoors(addresses.host, self._through_door)
+        self.https_port = addresses.https_port
+        self.http_port = addresses.http_port
+        self._host = addresses.host
+        self._certificates = certificates
+        self._forwarder = Forwarder(router, clock, self.log)
+        self._group = asyncio.TaskGroup()
+        self._floor = Floor(group=self._group, answers=Answers(clock))
+        self._servers: list[asyncio.Server] = []
+        self._sweep: asyncio.TimerHandle | None = None
+        self._grace = grace
+        self._running = False
+
+    async def start(self) -> None:
+        """Listen; afterwards `https_port` and `http_port` are the real ones.
+
+        Raises PortTakenError.
+        """
+        await self._group.__aenter__()
+        self._running = True
+        try:
+            await self._listen()
+        except BaseException:
+            await self.stop(0)
+            raise
+        self._sweep_later()
+
+    async def stop(self, grace: float | None = None) -> None:
+        """No new requests; those in flight have `grace` seconds. A second call does nothing."""
+        self._close_listeners()
+        self._floor.draining = True
+        for connection in list(self._floor.connections):
+            connection.stop_if_idle()
+        await self._until_empty(self._grace if grace is None else grace)
+        for connection in list(self._floor.connections):
+            connection.cancel()
+        self._forwarder.pools.close()
+        if self._running:
+            self._running = False
+            await self._group.__aexit__(None, None, None)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    @property
+    def connections(self) -> int:
+        """From clients, open now."""
+        return len(self._floor.connections)
+
+    async def _listen(self) -> None:
+        https = await self._bind(self.https_port, self._over_tls, self._tls())
+        self.https_port = bound_port(https)
+        redirect = Redirect(self.https_port)
+        http = await self._bind(
+            self.http_port,
+            lambda: ClientConnection(self._floor, redirect.handle, scheme="http"),
+            None,
+        )
+        self.http_port = bound_port(http)
+
+    async def _bind(
+        self, port: int, admit: Callable[[], ClientConnection], tls: ssl.SSLContext | None
+    ) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        try:
+            server = await loop.create_server(
+                admit,
+                self._host,
+                port,
+                backlog=BACKLOG,
+                ssl=tls,
+                ssl_handshake_timeout=_HANDSHAKE_LIMIT if tls else None,
+                ssl_shutdown_timeout=_SHUTDOWN_LIMIT if tls else None,
+            )
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            holder = await asyncio.to_thread(holder_of, port)
+            raise PortTakenError(port, holder) from None
+        self._servers.append(server)
+        return server
+
+    def _tls(self) -> ssl.SSLContext:
+        context = self._certificates.context(None)
+        context.sni_callback = self._choose_certificate
+        return context
+
+    def _choose_certificate(
+        self, connection: ssl.SSLObject, server_name: str | None, _: ssl.SSLContext
+    ) -> None:
+        if server_name:
+            connection.context = self._certificates.context(server_name)
+
+    def _over_tls(self) -> ClientConnection:
+        return ClientConnection(self._floor, self._forwarder.handle, scheme="https")
+
+    def _through_door(self, service: ServiceId) -> ClientConnection:
+        return ClientConnection(self._floor, self._forwarder.handle, scheme="http", service=service)
+
+    def _close_listeners(self) -> None:
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+        self.doors.close_all()
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+
+    async def _until_empty(self, grace: float) -> None:
+        try:
+            async with asyncio.timeout(grace):
+                await self._floor.empty()
+        except TimeoutError:
+            return
+
+    def _sweep_later(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._sweep = loop.call_later(CLIENT_IDLE_LIMIT / 10, self._sweep_idle)
+
+    def _sweep_idle(self) -> None:
+        oldest = asyncio.get_running_loop().time() - CLIENT_IDLE_LIMIT
+        for connection in list(self._floor.connections):
+            if connection.idle_since is not None and connection.idle_since < oldest:
+                connection.stop_if_idle()
+        self._sweep_later()

@@ -1,0 +1,30 @@
+"""The plain HTTP port: everything is somewhere else, under HTTPS."""
+
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import StreamReader
+
+from emulator.controllers.router import normalise
+from emulator.surfaces.proxy.client import ClientConnection
+
+_HTTPS = 443
+
+
+class Redirect:
+    """301 to the same host and path, as App Runner does; `port` is the HTTPS listener's."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    async def handle(
+        self, client: ClientConnection, message: RawRequestMessage, body: StreamReader
+    ) -> bool:
+        keep = not message.should_close and not message.upgrade and body.is_eof()
+        host = normalise(str(message.headers.get("Host", "")))
+        if not host or message.method == "CONNECT":
+            client.write(client.answers.local(400, close=True))
+            return False
+        authority = host if self._port == _HTTPS else f"{host}:{self._port}"
+        target = message.path if message.path.startswith("/") else message.url.raw_path_qs
+        location = f"https://{authority}{target}"
+        client.write(client.answers.local(301, headers=(("location", location),), close=not keep))
+        return keep

@@ -1,0 +1,57 @@
+"""A byte stream with back-pressure both ways, as aiohttp's parsers and body readers expect it.
+
+The parsers (llhttp in C) are aiohttp's. Flow control is ours: a full body buffer pauses the
+socket and nothing else, so that at most what was read last is parsed beyond the buffer's limit.
+"""
+
+import asyncio
+
+from aiohttp.base_protocol import BaseProtocol
+
+BODY_BUFFER = 2**16  # a body's low-water mark; its high-water mark is twice that
+HEAD_LINE = 2**14  # bytes of a request target, and of one header
+HEAD_LINES = 200
+
+
+class Stream(BaseProtocol):
+    """One connection, to a client or to an instance."""
+
+    __slots__ = ()
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+
+    def pause_reading(self) -> None:
+        if not self._reading_paused and self.transport is not None:
+            self._reading_paused = True
+            self.transport.pause_reading()
+
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002, ARG002
+        """Called by the body's reader whenever it has room (the arguments are aiohttp's)."""
+        if self._reading_paused:
+            self._reading_paused = False
+            if self.transport is not None and not self.transport.is_closing():
+                self.transport.resume_reading()
+
+    async def drain(self) -> None:
+        """Wait until the other side has taken most of what was written."""
+        if self._paused:
+            await self._drain_helper()
+
+    @property
+    def open(self) -> bool:
+        return self.transport is not None and not self.transport.is_closing()
+
+    def write(self, data: bytes) -> None:
+        if self.transport is not None:
+            self.transport.write(data)
+
+    def close(self) -> None:
+        """After what was written has been sent."""
+        if self.transport is not None:
+            self.transport.close()
+
+    def abort(self) -> None:
+        """At once, whatever is still to be sent."""
+        if self.transport is not None:
+            self.transport.abort()

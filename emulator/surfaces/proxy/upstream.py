@@ -1,0 +1,228 @@
+"""Connections to instances: one request at a time on each, kept for the next for a second.
+
+A kept connection may be closed by the instance in the very moment it is used. Three things keep
+that from ever being a client's trouble: connections idle for longer than application servers'
+shortest keep-alive are not used, an end that has been seen is believed, and the error that is
+left says that the request may be sent again.
+"""
+
+import asyncio
+
+from aiohttp.http_exceptions import BadHttpMessage
+from aiohttp.http_parser import HttpResponseParser, RawResponseMessage
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+
+from emulator.controllers.balancer import Lease
+from emulator.model.identifiers import InstanceId
+from emulator.model.instance import Endpoint
+from emulator.surfaces.proxy.errors import (
+    CONNECTION_FAILURE,
+    CONNECTION_TERMINATION,
+    PROTOCOL_ERROR,
+    UpstreamError,
+)
+from emulator.surfaces.proxy.framing import response_headers
+from emulator.surfaces.proxy.stream import BODY_BUFFER, HEAD_LINE, Stream
+
+IDLE_LIMIT = 1.0  # seconds; gunicorn's keep-alive, the shortest in wide use, is 2
+POOL_LIMIT = 256  # idle connections per instance
+DIAL_TIMEOUT = 5.0  # seconds, as Envoy's
+
+Response = tuple[RawResponseMessage, StreamReader]
+
+
+class UpstreamConnection(Stream):
+    """An HTTP/1.1 client over one connection."""
+
+    __slots__ = (
+        "_answered",
+        "_body",
+        "_for_head",
+        "_memo",
+        "_memo_key",
+        "_response",
+        "_responses",
+        "endpoint",
+        "idle_since",
+        "reused",
+    )
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -> None:
+        super().__init__(loop)
+        self.endpoint = endpoint
+        self.idle_since = 0.0
+        self.reused = False
+        self._response: asyncio.Future[Response] | None = None
+        self._body: StreamReader = EMPTY_PAYLOAD
+        self._answered = False  # bytes came since the request was sent
+        self._for_head = False
+        self._memo = b""
+        self._memo_key: tuple[object, ...] = ()
+        self._responses = self._new_parser()
+
+    def send(self, data: bytes, *, for_head: bool) -> "asyncio.Future[Response]":
+        """Send a request's head (and what there is of its body); the response's head follows."""
+        if for_head or self._for_head:
+            self._for_head = for_head
+            self._responses = self._new_parser()
+        self._answered = False
+        self._body = EMPTY_PAYLOAD
+        self._response = self._loop.create_future()
+        if self.open:
+            self.write(data)
+        else:
+            self.fail(self._ended())
+        return self._response
+
+    def fail(self, error: Exception) -> None:
+        """End the exchange: what is waited for fails, the connection is gone."""
+        if self._response is not None and not self._response.done():
+            self._response.set_exception(error)
+        elif not self._body.is_eof():
+            self._body.set_exception(error)
+        self.abort()
+
+    def thawed(self, thaw: "asyncio.Future[None]") -> None:
+        """A request that was sent ahead to a frozen instance fails when it cannot be thawed."""
+        if thaw.cancelled() or thaw.exception() is not None:
+            self.fail(UpstreamError(CONNECTION_FAILURE, safe=not self._answered))
+
+    def headers_for_client(
+        self, message: RawResponseMessage, *, counted: bool, date: bytes
+    ) -> bytes:
+        """The response's headers; answers in a row are mostly alike, so the last are kept."""
+        key = (counted, date, message.raw_headers)
+        if self._memo_key != key:
+            self._memo = response_headers(message, counted=counted, date=date)
+            self._memo_key = key
+        return self._memo
+
+    def data_received(self, data: bytes) -> None:
+        if self._response is None or (self._response.done() and self._body.is_eof()):
+            self.abort()  # nobody asked: whatever that is, no request may follow it
+            return
+        self._answered = True
+        try:
+            messages, _, _ = self._responses.feed_data(data)
+        except BadHttpMessage:
+            self.fail(UpstreamError(PROTOCOL_ERROR))
+            return
+        for message, body in messages:
+            self._take(message, body)
+
+    def _take(self, message: RawResponseMessage, body: StreamReader) -> None:
+        if message.code < 200 and message.code != 101:  # noqa: PLR2004 - interim answers
+            return
+        if self._response is None or self._response.done() or message.code == 101:  # noqa: PLR2004
+            self.fail(UpstreamError(PROTOCOL_ERROR))
+            return
+        self._body = body
+        self._response.set_result((message, body))
+
+    def eof_received(self) -> bool:
+        """The instance has said all it will say: a body without a length ends here."""
+        self._finish()
+        return False
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        self._finish()
+
+    def _finish(self) -> None:
+        if self._response is None:
+            return
+        if not self._response.done():
+            self._response.set_exception(self._ended())
+        elif not self._body.is_eof() and self._body.exception() is None:
+            try:
+                self._responses.feed_eof()
+            except BadHttpMessage:
+                self._body.set_exception(UpstreamError(CONNECTION_TERMINATION))
+
+    def _ended(self) -> UpstreamError:
+        return UpstreamError(CONNECTION_TERMINATION, safe=self.reused and not self._answered)
+
+    def _new_parser(self) -> HttpResponseParser:
+        return HttpResponseParser(
+            self,
+            self._loop,
+            BODY_BUFFER,
+            max_line_size=HEAD_LINE,
+            max_field_size=HEAD_LINE,
+            response_with_body=not self._for_head,
+            read_until_eof=True,
+            auto_decompress=False,
+        )
+
+
+async def dial(lease: Lease) -> UpstreamConnection:
+    """A fresh connection. Raises UpstreamError, safe to try elsewhere."""
+    loop = asyncio.get_running_loop()
+    endpoint = lease.endpoint
+    try:
+        async with asyncio.timeout(DIAL_TIMEOUT):
+            _, connection = await loop.create_connection(
+                lambda: UpstreamConnection(loop, endpoint), endpoint.host, endpoint.port
+            )
+    except OSError:  # a TimeoutError is one, too
+        raise UpstreamError(CONNECTION_FAILURE, safe=True) from None
+    return connection
+
+
+class Pools:
+    """Idle connections per instance, the last one used first."""
+
+    def __init__(self) -> None:
+        self._idle: dict[InstanceId, list[UpstreamConnection]] = {}
+        self._sweep: asyncio.TimerHandle | None = None
+
+    def take(self, lease: Lease) -> UpstreamConnection | None:
+        """One that is as good as fresh, None if there is none."""
+        pool = self._idle.get(lease.instance)
+        if not pool:
+            return None
+        oldest = asyncio.get_running_loop().time() - IDLE_LIMIT
+        while pool:
+            connection = pool.pop()
+            fresh = connection.idle_since > oldest and connection.endpoint == lease.endpoint
+            if fresh and connection.open:
+                connection.reused = True
+                return connection
+            connection.close()
+        return None
+
+    def put(self, lease: Lease, connection: UpstreamConnection) -> None:
+        """Keep a connection whose exchange is complete, unless nothing will go there again."""
+        pool = self._idle.setdefault(lease.instance, [])
+        if not lease.routed or not connection.open or len(pool) >= POOL_LIMIT:
+            connection.close()
+            return
+        loop = asyncio.get_running_loop()
+        connection.idle_since = loop.time()
+        pool.append(connection)
+        if self._sweep is None:
+            self._sweep = loop.call_later(IDLE_LIMIT, self.sweep)
+
+    def sweep(self) -> None:
+        """Close what has been idle for too long: also how drained instances are let go."""
+        loop = asyncio.get_running_loop()
+        oldest = loop.time() - IDLE_LIMIT
+        for instance, pool in list(self._idle.items()):
+            for connection in [c for c in pool if c.idle_since <= oldest or not c.open]:
+                pool.remove(connection)
+                connection.close()
+            if not pool:
+                del self._idle[instance]
+        self._sweep = loop.call_later(IDLE_LIMIT, self.sweep) if self._idle else None
+
+    def close(self) -> None:
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+        for pool in self._idle.values():
+            for connection in pool:
+                connection.close()
+        self._idle.clear()
+
+    def __len__(self) -> int:
+        return sum(map(len, self._idle.values()))

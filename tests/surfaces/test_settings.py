@@ -1,0 +1,181 @@
+"""Where settings come from, and how a mistake in them is told."""
+
+from pathlib import Path
+
+import pytest
+
+from emulator.cli.settings import load
+from emulator.model.errors import ConfigurationError
+from emulator.model.settings import Limits
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def settings(flags=None, **environment):
+    return load(flags or {}, environment)
+
+
+def refusal(flags=None, **environment) -> str:
+    with pytest.raises(ConfigurationError) as refused:
+        settings(flags, **environment)
+    return str(refused.value)
+
+
+def test_without_anything_the_defaults_hold(here):
+    found = settings()
+    assert (found.region, found.account, found.strict) == ("us-east-1", "000000000000", False)
+    assert (found.addresses.host, found.addresses.api_port) == ("127.0.0.1", 8400)
+    assert found.limits == Limits()
+    assert found.state_dir.endswith("apprunner-emulator")
+    assert Path(found.state_dir).is_absolute()
+
+
+def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default(here):
+    (here / "emulator.toml").write_text("[ports]\napi = 1\nhttps = 2\nhttp = 3\n")
+    found = settings(
+        {"api_port": 11}, APPRUNNER_API_PORT="21", APPRUNNER_HTTPS_PORT="22", APPRUNNER_REGION=""
+    )
+    addresses = found.addresses
+    assert (addresses.api_port, addresses.https_port, addresses.http_port) == (11, 22, 3)
+    assert found.region == "us-east-1"
+
+
+def test_every_option_has_its_variable(here):
+    found = settings(
+        APPRUNNER_STATE_DIR="state",
+        APPRUNNER_REGION="eu-west-1",
+        APPRUNNER_ACCOUNT="123456789012",
+        APPRUNNER_HOST="127.0.0.2",
+        APPRUNNER_API_PORT="0",
+        APPRUNNER_HTTPS_PORT="1",
+        APPRUNNER_HTTP_PORT="2",
+        APPRUNNER_STRICT="yes",
+    )
+    assert found.state_dir == str(here / "state")
+    assert (found.region, found.account, found.strict) == ("eu-west-1", "123456789012", True)
+    addresses = found.addresses
+    assert (addresses.host, addresses.api_port) == ("127.0.0.2", 0)
+    assert (addresses.https_port, addresses.http_port) == (1, 2)
+
+
+def test_a_flag_that_switches_off_beats_a_variable_that_switches_on(here):
+    assert settings({"strict": False}, APPRUNNER_STRICT="1").strict is False
+
+
+def test_the_file_is_the_named_one_else_the_one_here(here):
+    (here / "emulator.toml").write_text('region = "eu-west-1"')
+    (here / "other.toml").write_text('region = "us-west-2"')
+    (here / "third.toml").write_text('region = "us-east-2"')
+    assert settings().region == "eu-west-1"
+    assert settings(APPRUNNER_CONFIG="other.toml").region == "us-west-2"
+    assert settings({"config": "third.toml"}, APPRUNNER_CONFIG="other.toml").region == "us-east-2"
+
+
+def test_a_named_file_must_be_there(here):
+    assert refusal({"config": "none.toml"}) == "none.toml: there is no such file"
+
+
+def test_the_whole_file(here, tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "emulator.toml").write_text(
+        """
+        host = "0.0.0.0"
+        strict = true
+        [limits]
+        start = 5
+        queue = 7
+        [images]
+        "public.ecr.aws/nginx/nginx:latest" = "my-web:dev"
+        [repositories]
+        "https://github.com/me/app" = "../app"
+        "https://github.com/me/other" = "/srv/other"
+        [secrets]
+        "arn:db" = { env = "DB_PASSWORD" }
+        "plain" = "s3cret"
+        "file" = { file = "secret.txt" }
+        [pace]
+        mode = "fast"
+        speed = 1
+        [upstream]
+        url = "http://127.0.0.1:4566"
+        """
+    )
+    found = settings({"config": str(folder / "emulator.toml")})
+    assert (found.addresses.host, found.strict) == ("0.0.0.0", True)
+    assert (found.limits.start, found.limits.queue, found.limits.stop) == (5.0, 7, Limits().stop)
+    assert found.images == {"public.ecr.aws/nginx/nginx:latest": "my-web:dev"}
+    assert found.repositories == {
+        "https://github.com/me/app": str(tmp_path / "app"),
+        "https://github.com/me/other": "/srv/other",
+    }
+    assert found.secrets == {
+        "arn:db": {"env": "DB_PASSWORD"},
+        "plain": {"value": "s3cret"},
+        "file": {"file": str(folder / "secret.txt")},
+    }
+
+
+def test_a_secrets_variable_is_resolved_and_stays_out_of_the_builds_environment(here):
+    (here / "emulator.toml").write_text('[secrets]\ndb = { env = "DB_PASSWORD" }')
+    found = settings(DB_PASSWORD="s3cret", HOME="/home/ann")
+    assert found.secrets == {"db": {"value": "s3cret"}}
+    assert found.environment == {"HOME": "/home/ann"}
+
+
+def test_only_what_builds_and_the_engine_need_of_the_environment_is_kept(here):
+    needed = {
+        "HTTPS_PROXY": "p",
+        "no_proxy": "n",
+        "SSL_CERT_FILE": "c",
+        "PIP_INDEX_URL": "i",
+        "npm_config_registry": "r",
+        "NPM_CONFIG_REGISTRY": "r",
+        "DOCKER_HOST": "d",
+        "PATH": "/bin",
+    }
+    assert settings(**needed, AWS_SECRET_ACCESS_KEY="x", MY_PATH="y").environment == needed
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("\nregion = 5", ":2 (region): expected an AWS region"),
+        ("account = 12", ":1 (account): expected 12 digits"),
+        ("strict = 1", ":1 (strict): expected true or false, not 1"),
+        ("# c\n[ports]\n\napi = 70000", ":4 (ports.api): expected a port from 0"),
+        ("[ports]\napi = true", ":2 (ports.api): expected a port"),
+        ("ports = { api = '8400' }", ":1 (ports.api): expected a port from 0 (any free one)"),
+        ("ports.api = -1", ":1 (ports.api): expected a port"),
+        ("ports = 8400", ":1 (ports): expected a table, not 8400"),
+        ("[limits]\nstart = 0", ":2 (limits.start): expected a number above 0, not 0"),
+        ("[limits]\nqueue = 1.5", ":2 (limits.queue): expected a whole number above 0, not 1.5"),
+        ("[limits]\nstart = 1\nspeed = 2", ":3 (limits.speed): unknown key; expected one of start"),
+        ('[images]\n"a:b" = 5', ':2 (images."a:b"): expected text in quotes, not 5'),
+        ("[images]\na = 'b'\n[image]\n", ":3 (image): unknown key; expected one of region"),
+        ("[pace]\nmode = 'slow'", ':2 (pace.mode): expected "fast" or "realistic", not "slow"'),
+        ("[upstream]\nurl = 'x'", ":2 (upstream.url): expected an address"),
+        ("[secrets]\ndb = { variable = 'X' }", ":2 (secrets.db): expected { value = "),
+        ("region = ", ":1: expected TOML: "),
+    ],
+)
+def test_a_mistake_is_told_with_file_line_key_and_what_was_expected(here, text, message):
+    (here / "emulator.toml").write_text(text)
+    assert refusal().startswith(f"emulator.toml{message}")
+
+
+def test_a_mistaken_secret_is_not_shown(here):
+    (here / "emulator.toml").write_text("[secrets]\ndb = { value = 's3cret', env = 's3cret' }")
+    assert "s3cret" not in refusal()
+
+
+def test_a_mistaken_variable_is_told_by_its_name(here):
+    assert refusal(APPRUNNER_API_PORT="x").startswith("APPRUNNER_API_PORT: expected a port")
+    assert refusal(APPRUNNER_STRICT="maybe") == (
+        'APPRUNNER_STRICT: expected true or false, not "maybe"'
+    )
+    assert refusal({"region": "moon"}).startswith("--region: expected an AWS region")
