@@ -3,7 +3,6 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup machine demo test check bench clean
@@ -15,7 +14,7 @@ setup: ## Make .venv with the project and its tools, unless it is up to date
 	@$(PYTHON) scripts/setup.py
 
 machine: setup
-	@test "$$APPRUNNER_TEST_SKIP_DOCKER" = 1 || $(BIN)/apprunner doctor --fix
+	@test "$$APPRUNNER_TEST_SKIP_DOCKER" = 1 || $(BIN)/apprunner doctor --fix --quiet
 
 demo: setup machine ## The whole story on the sample apps: deploy, commit, scale, zero, wake, bill
 	@$(BIN)/apprunner demo $(ARGS)

@@ -246,9 +246,7 @@ def image_of(e: Emulator, name: str = "bench") -> tuple[str, Path]:
 def peer_container(image: str, source: Path) -> Iterator[tuple[str, str]]:
     container = docker(*run_arguments(image, source))
     try:
-        address = docker(
-            "inspect", "-f", "{{.NetworkSettings.IPAddress}}", container
-        )
+        address = docker("inspect", "-f", "{{.NetworkSettings.IPAddress}}", container)
         yield container, address
     finally:
         subprocess.run(["docker", "rm", "-f", container], check=False, stdout=subprocess.DEVNULL)

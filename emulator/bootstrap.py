@@ -2,11 +2,11 @@
 
 import asyncio
 import contextlib
+import errno
 import gc
 import json
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -30,16 +30,20 @@ from emulator.drivers.git import GitRepositories
 from emulator.drivers.identifiers import RandomIdentifiers
 from emulator.drivers.lock import StateLock
 from emulator.drivers.logs import FileLogs
+from emulator.drivers.machine import Finding, Machine
 from emulator.drivers.probe import NetworkProbe
 from emulator.drivers.secrets import ConfiguredSecrets
 from emulator.drivers.store.database import Database
 from emulator.drivers.watch import Watcher
+from emulator.decisions import dockerfile
 from emulator.model.build import Buildpack
+from emulator.model.configuration import CodeSource
 from emulator.model.identifiers import InstanceId
 from emulator.model.settings import Settings
 from emulator.ports import Ports
 from emulator.surfaces.api.server import Api
-from emulator.surfaces.proxy.listener import Proxy
+from emulator.surfaces.proxy.listener import PortTakenError, Proxy
+from emulator.surfaces.proxy.port_holder import holder_of
 
 Status = dict[str, Any]
 STATUS_FILE = "emulator.json"
@@ -52,7 +56,7 @@ def run(settings: Settings, ready: Callable[[Status], None]) -> None:
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop where it runs: half the CPU time per request."""
+    """Uvloop where it runs: half the CPU time per request."""
     try:
         import uvloop  # noqa: PLC0415 - optional
     except ImportError:
@@ -92,7 +96,7 @@ async def _serve(world: "World", ending: Ending, ready: Callable[[Status], None]
         world.listening(api_port=api_port)
         async with asyncio.TaskGroup() as group:
             driver = group.create_task(world.instances.run())
-            platform = group.create_task(world.platform.run(world.proxy, started.set))
+            platform = group.create_task(world.platform.run(world.proxy.doors, started.set))
             await started.wait()
             announce(world)
             stack.callback(_unannounce, world)
@@ -116,7 +120,10 @@ async def _api(world: "World", ending: Ending, stack: AsyncExitStack) -> int:
         site = web.TCPSite(runner, addresses.host, addresses.api_port, shutdown_timeout=1.0)
         await site.start()
     except OSError as error:
-        raise await world.proxy.taken(addresses.api_port, error) from error
+        if error.errno != errno.EADDRINUSE:
+            raise
+        holder = await asyncio.to_thread(holder_of, addresses.api_port)
+        raise PortTakenError(addresses.api_port, holder) from None
     socket_name: tuple[str, int] = runner.addresses[0]
     return socket_name[1]
 
@@ -197,11 +204,12 @@ async def assemble(settings: Settings) -> AsyncIterator[World]:
         stack.push_async_callback(database.close)
         clock = SystemClock()
         logs = FileLogs(state_dir, limit=settings.limits.log_file)
-        watcher = Watcher(clock)
-        stack.callback(watcher.stop)
         repository = GitRepositories(
-            environment=settings.environment, repositories=settings.repositories, watcher=watcher
+            environment=settings.environment,
+            repositories=settings.repositories,
+            watcher=Watcher(clock),
         )
+        stack.push_async_callback(repository.close)
         packs = await asyncio.to_thread(_buildpacks)
         instances = DockerInstances(
             engine,
@@ -224,7 +232,8 @@ async def assemble(settings: Settings) -> AsyncIterator[World]:
             secrets=ConfiguredSecrets(settings.secrets, settings.environment),
         )
         platform = _platform(ports, settings, packs)
-        certificates = await asyncio.to_thread(Certificates, state_dir)
+        certificates = Certificates(state_dir, clock)
+        await certificates.load()
         proxy = Proxy(platform.router, certificates, settings.addresses, clock)
         yield World(
             settings=settings,
@@ -251,7 +260,7 @@ def _builder(
         engine,
         owner=owner,
         repository=repository,
-        state_dir=Path(settings.state_dir),
+        clock=SystemClock(),
         environment=settings.environment,
         limits=settings.limits,
         bases=[runtime.base for pack in packs for runtime in pack.runtimes],
@@ -261,7 +270,7 @@ def _builder(
 def _platform(ports: Ports, settings: Settings, packs: Sequence[Buildpack]) -> Platform:
     meter = Meter(ports.store, ports.clock)
     limits = settings.limits
-    planner = Planner(ports, buildpacks=packs, parse=yaml.load)
+    planner = Planner(ports.repository, buildpacks=packs, parse=yaml.load)
     deployer = Deployer(
         ports, planner, meter=meter, images=settings.images, build_log=limits.build_log
     )
@@ -273,3 +282,40 @@ def _platform(ports: Ports, settings: Settings, packs: Sequence[Buildpack]) -> P
         meter=meter,
         deployer=deployer,
     )
+
+
+# -- what the command line does without a running emulator ---------------------------------------
+
+
+def doctor(settings: Settings, *, fix: bool, say: Callable[[str], None]) -> tuple[Finding, ...]:
+    """What is missing on this machine; with `fix` mended where that is possible."""
+    machine = Machine(settings, SystemClock())
+    return asyncio.run(machine.fix(say) if fix else machine.inspect())
+
+
+def detect(settings: Settings, path: Path, directory: str, branch: str) -> dict[str, Any]:
+    """How the newest commit of a branch would be built, and why. Raises ConfigurationError."""
+    return asyncio.run(_detect(settings, path, directory, branch))
+
+
+async def _detect(settings: Settings, path: Path, directory: str, branch: str) -> dict[str, Any]:
+    clock = SystemClock()
+    repository = GitRepositories(
+        environment=settings.environment, repositories={}, watcher=Watcher(clock)
+    )
+    try:
+        planner = Planner(repository, buildpacks=_buildpacks(), parse=yaml.load)
+        source = CodeSource(repository=str(path), branch=branch, source_directory=f"/{directory}")
+        snapshot = await planner.snapshot(source, None)
+        plan = planner.plan(snapshot, source, {})
+    finally:
+        await repository.close()
+    return {
+        "Buildpack": plan.buildpack,
+        "Runtime": plan.runtime,
+        "Kind": str(plan.kind),
+        "Because": list(plan.reasons),
+        "Warnings": list(plan.warnings),
+        "Dockerfile": dockerfile.render(plan, plan.base.image if plan.base else ""),
+        "AppRunnerYaml": plan.app_runner_yaml,
+    }

@@ -23,6 +23,15 @@ settings.load_profile("emulator")
 
 
 @pytest.fixture(autouse=True, scope="session")
+def loop_of_its_own() -> Iterator[None]:
+    """One for tests that need none: looptime opens one for each of them and never closes it."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    loop.close()
+
+
+@pytest.fixture(autouse=True, scope="session")
 def no_blocking_calls() -> Iterator[None]:
     """A call that blocks the loop fails its test, if code of ours is on the stack.
 

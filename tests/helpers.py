@@ -1,10 +1,15 @@
 """What tests of more than one ring need: real git repositories, and patience without sleeps."""
 
 import asyncio
+import inspect
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
+
+import pytest
+import uvloop
 
 from emulator.drivers.clock import SystemClock
 
@@ -86,8 +91,32 @@ def git_repository(
     return repository
 
 
+def git_has_reftable() -> bool:
+    """From git 2.45 on."""
+    version = subprocess.run([GIT, "version"], capture_output=True, check=True, text=True).stdout
+    major, minor, *_ = re.findall(r"\d+", version)
+    return (int(major), int(minor)) >= (2, 45)
+
+
+needs_reftable = pytest.mark.skipif(not git_has_reftable(), reason="git before 2.45: no reftable")
+
+
 async def until(condition: Callable[[], object], *, within: float = 5.0) -> None:
     """Wait for something that happens outside the event loop (the condition may block)."""
     async with asyncio.timeout(within):
         while not await asyncio.to_thread(condition):
             await SystemClock().sleep(0.002)
+
+
+def on_both_loops(test):
+    """The emulator runs on uvloop where there is one: its processes must behave the same."""
+
+    @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+    def run_on(loop, **fixtures):
+        with asyncio.Runner(loop_factory=loop) as runner:
+            runner.run(test(**fixtures))
+
+    names = [*inspect.signature(test).parameters, "loop"]
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    run_on.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])
+    return run_on

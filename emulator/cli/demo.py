@@ -25,7 +25,7 @@ from emulator.cli.stage import Stage
 
 NAME = "demo"
 APP = Path(__file__).resolve().parents[2] / "sample_apps" / "python"
-OLD_MARK, NEW_MARK = 'VERSION = "1"', 'VERSION = "2"'
+VERSION_FILE = "version.txt"
 OLD_ANSWER, NEW_ANSWER = "version 1", "version 2"
 SLOW = "/slow?seconds=1"
 AUTHORITY = "ca/ca.pem"
@@ -126,7 +126,7 @@ class Story:
         self._stage.chapter(f"Commit a change while {VISITORS} visitors are there")
         load = Load(self._address, "/", expected=NEW_ANSWER)
         with load.from_visitors(VISITORS):
-            _change(self._source)
+            (self._source / VERSION_FILE).write_text("2\n", encoding="utf-8")
             _git(self._source, "add", "--all")
             began = clock.elapsed()
             _git(self._source, "commit", "--quiet", "--message=Second version")
@@ -225,15 +225,6 @@ def _members(source: Path) -> Mapping[str, Any]:
             "emulator:scale-to-zero-after": str(ZERO_AFTER),
         },
     }
-
-
-def _change(source: Path) -> None:
-    for file in source.rglob("*.py"):
-        text = file.read_text(encoding="utf-8")
-        if OLD_MARK in text:
-            file.write_text(text.replace(OLD_MARK, NEW_MARK), encoding="utf-8")
-            return
-    raise Failure(f"The sample app has no {OLD_MARK!r} to change.")
 
 
 def _states(instances: Sequence[Mapping[str, Any]]) -> str:

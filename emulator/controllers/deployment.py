@@ -17,7 +17,7 @@ from emulator.model.identifiers import RevisionId
 from emulator.model.operation import Operation
 from emulator.model.revision import Revision, SourceTree
 from emulator.model.source import TreeFile
-from emulator.ports import BuildRequest, Ports
+from emulator.ports import BuildRequest, Ports, Repository
 
 LARGEST_READ = 2_000_000  # bytes of a file that planning looks into
 
@@ -37,15 +37,19 @@ class Planner:
     """Reads a commit and decides how it is built; the command line uses it as well."""
 
     def __init__(
-        self, ports: Ports, *, buildpacks: Sequence[Buildpack], parse: Callable[[bytes, str], Node]
+        self,
+        repository: Repository,
+        *,
+        buildpacks: Sequence[Buildpack],
+        parse: Callable[[bytes, str], Node],
     ) -> None:
-        self._ports = ports
+        self._repository = repository
         self._buildpacks = tuple(buildpacks)
         self._parse = parse
 
     async def snapshot(self, source: CodeSource, commit: str | None) -> Snapshot:
         """Of the branch's newest commit where none is named."""
-        repository = self._ports.repository
+        repository = self._repository
         path = source.repository
         if commit is None:
             found = await repository.resolve(path, source.branch)

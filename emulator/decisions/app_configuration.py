@@ -73,6 +73,8 @@ _CONTROL = re.compile(r"[\0-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")
 _INTERPOLATION = re.compile(r"\$\{\w+\}|\{\{resolve:")
 _PLAIN = re.compile(r"[A-Za-z/](?:[\w ./=@+-]*[\w/])?", re.ASCII)
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+_LAST_PORT = 65535
+_LONG = 80  # of a text that a message repeats
 _FURTHER = 6  # problems told besides the first
 
 
@@ -112,13 +114,12 @@ class _Reader:
     def finish(self) -> None:
         if not self._problems:
             return
-        (place, message), *others = self._problems
-        further = "".join(f" Also {p}: {m}." for p, m in others[:_FURTHER])
-        if further:
-            further = "." + further.removesuffix(".")
+        (place, first), *others = self._problems
+        told = [first, *(f"Also {p}: {message}" for p, message in others[:_FURTHER])]
         if len(others) > _FURTHER:
-            further += f" And {len(others) - _FURTHER} more"
-        raise ConfigurationError(place, message + further)
+            told.append(f"And {len(others) - _FURTHER} more")
+        ended = (text if text.endswith("?") else f"{text}." for text in told[:-1])
+        raise ConfigurationError(place, " ".join([*ended, told[-1]]))
 
     def _problem(self, line: int, key: str, message: str) -> None:
         self._problems.append((Place(file=self._file, line=line, key=key), message))
@@ -136,13 +137,14 @@ class _Reader:
         commands = self._commands_of(build)
         build_env = self._env(build.get("env"), "build.env") if build else {}
         self._check_build_env(build, build_env)
-        run = self._section(top, "run") or Table((), top.line)
+        given = self._section(top, "run")
+        run = given or Table((), top.line)
         network = self._table(run.get("network") or Table((), run.line), "run.network")
         port = self._port(network)
         env = self._env(run.get("env"), "run.env")
         self._check_port_variable(run, env, port)
         pre_run = self._commands(run.get("pre-run"), "run.pre-run")
-        command = self._command(run, runtime)
+        command = self._command(given)
         self._check_programs(runtime, (*commands["build"], *pre_run, command))
         return AppConfiguration(
             runtime=runtime,
@@ -218,7 +220,7 @@ class _Reader:
             )
         nearest = nearest_runtimes(name, self._runtimes)
         hint = f"did you mean {' or '.join(nearest)}? " if nearest else ""
-        return f"there is no runtime {name!r}; {hint}Valid: {valid}"
+        return f"there is no runtime {name!r}; {hint}there are {valid}"
 
     def _runtime_version(self, run: Table, runtime: str) -> str | None:
         node = run.get("runtime-version")
@@ -242,9 +244,9 @@ class _Reader:
         if node is None:
             return DEFAULT_PORT
         text = node.text if isinstance(node, Scalar) else ""
-        if _NUMBER.fullmatch(text) and 1 <= int(text) <= 65535:
+        if _NUMBER.fullmatch(text) and 1 <= int(text) <= _LAST_PORT:
             return int(text)
-        message = f"expected a number from 1 to 65535, not {_show(node)}"
+        message = f"expected a number from 1 to {_LAST_PORT}, not {_show(node)}"
         if "$" in text:
             message += "; variables are not expanded here"
         self._problem(node.line, "run.network.port", message)
@@ -293,11 +295,12 @@ class _Reader:
             self._warn(node.line, key, "an empty list; App Runner's documentation wants commands")
         return tuple(c for item in node.items if (c := self._line(item, key)))
 
-    def _command(self, run: Table, runtime: str) -> str:
+    def _command(self, run: Table | None) -> str:
+        if run is None:
+            return ""  # which is a problem already
         node, key = run.get("command"), "run.command"
         if node is None:
-            if runtime:
-                self._problem(run.line, key, "a start command is required")
+            self._problem(run.line, key, "a start command is required")
             return ""
         command = self._line(node, key)
         if command and (what := shell_words(command)):
@@ -371,14 +374,14 @@ class _Reader:
             self._problem(node.line, key, f"expected a list, each entry {shape}")
             return
         for item in node.items:
-            pair = self._pair(item, key, value)
+            pair = self._pair(item, value)
             if pair is None:
                 self._problem(item.line, key, f"expected {shape}, with scalar values and no more")
             elif self._name_allowed(pair[0], key):
                 yield pair
 
     @staticmethod
-    def _pair(item: Node, key: str, value: str) -> tuple[Scalar, Scalar] | None:
+    def _pair(item: Node, value: str) -> tuple[Scalar, Scalar] | None:
         if not isinstance(item, Table) or _names(item) != {"name", value}:
             return None
         pair = {k.text: v for k, v in item.entries}
@@ -424,7 +427,7 @@ def _line(table: Table, key: str) -> int:
 def _show(node: Node) -> str:
     match node:
         case Scalar(text=text):
-            return repr(text if len(text) < 80 else text[:80] + "…")
+            return repr(text if len(text) < _LONG else text[:_LONG] + "…")
         case Listing():
             return "a list"
         case Table():

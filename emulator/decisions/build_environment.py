@@ -74,22 +74,33 @@ def _arguments(environment: BuildEnvironment) -> tuple[str, ...]:
 
 
 def insert_prelude(
-    dockerfile: str, environment: BuildEnvironment, labels: Mapping[str, str] = NOTHING
+    dockerfile: str,
+    environment: BuildEnvironment,
+    labels: Mapping[str, str] = NOTHING,
+    image_labels: Mapping[str, str] = NOTHING,
 ) -> Prepared:
-    """Our lines after every FROM; `labels` mark what a failed build leaves behind.
+    """Our lines after every FROM; `labels` mark what a failed build leaves behind,
+    `image_labels`, at the end, the image: the engine would make a step of each.
 
     A stage on top of another one inherits its files; `scratch` has no room for any.
     """
-    label = "LABEL " + " ".join(f"{name}={value}" for name, value in labels.items())
-    first = (label,) if labels else ()
-    lines = dockerfile.split("\n")
+    first = _label(labels)
+    lines = dockerfile.rstrip(" \t\r\n\\").split("\n")
     inserted: list[int] = []
     for stage in stages(parse(dockerfile)):
         at = stage.instruction.end + len(inserted)
         ours = _lines_of(stage, environment, first)
         lines[at:at] = ours
         inserted += range(at + 1, at + 1 + len(ours))
-    return Prepared("\n".join(lines), tuple(inserted))
+    if last := _label(image_labels):
+        lines += last
+        inserted.append(len(lines))
+    return Prepared("\n".join((*lines, "")), tuple(inserted))
+
+
+def _label(labels: Mapping[str, str]) -> tuple[str, ...]:
+    words = (f'{name}="{value}"' for name, value in labels.items())
+    return (" ".join(("LABEL", *words)),) if labels else ()
 
 
 def _lines_of(

@@ -52,7 +52,7 @@ _MEANT: Mapping[str, str] = MappingProxyType(
         "port": "run.network.port",
         "network": "run.network",
         "networking": "run.network",
-        "ingress": "run.network",
+        "ingress": "run.network.port",
         "server": "run.network.port",
         "env": "run.env",
         "environment": "run.env",
@@ -103,7 +103,7 @@ _OTHER_FORMATS: Mapping[str, str] = MappingProxyType(
         "AWSTemplateFormatVersion": "a CloudFormation template",
     }
 )
-_SHELL_SYNTAX = re.compile(r"&&|\|\|?|;|`|\$[\w({]|[<>]|[\"']")
+_SHELL_SYNTAX = re.compile(r"&&|\|\|?|;|`|\$\w+|\$[({]|[<>]|[\"']")
 
 
 def _kebab(name: str) -> str:
@@ -116,7 +116,7 @@ def hint(name: str, parent: str) -> str:
     if name == "<<":
         return "merge keys are not supported: write the keys out"
     if not parent and name in _OTHER_FORMATS:
-        return f"this looks like {_OTHER_FORMATS[name]}, not like App Runner's {FILE}"
+        return f"this looks like {_OTHER_FORMATS[name]}, not like apprunner.yaml"
     if "docker" in key:
         return NO_DOCKERFILES
     setting = next((s for k, s in _OF_THE_SERVICE.items() if key.startswith(k)), None)
@@ -124,7 +124,7 @@ def hint(name: str, parent: str) -> str:
         return f"the file holds no operational settings: set {setting} on the service"
     expected = f"expected {', '.join(SCHEMA[parent])}"
     meant = _meant(key, parent)
-    return f"did you mean {meant}? {expected[0].upper()}{expected[1:]}" if meant else expected
+    return f"did you mean {meant}?" if meant else expected
 
 
 def _meant(key: str, parent: str) -> str | None:
@@ -136,7 +136,7 @@ def _meant(key: str, parent: str) -> str | None:
         if spelling in _MEANT:
             return _MEANT[spelling]
     same = next((p for p in _PATHS if p.rpartition(".")[2] == key), None)
-    return same or next(iter(get_close_matches(key, _PATHS, n=1, cutoff=0.6)), None)
+    return same or next(iter(get_close_matches(key, _PATHS, n=1, cutoff=0.75)), None)
 
 
 def nearest_runtimes(name: str, runtimes: Collection[str]) -> tuple[str, ...]:
@@ -166,10 +166,11 @@ def agree(version: str, release: str) -> bool:
 
 def shell_words(command: str) -> str:
     """What in a start command would need a shell, in words."""
-    found = list(dict.fromkeys(_SHELL_SYNTAX.findall(command)))
+    syntax = (("quotes" if s in "\"'" else f"`{s}`") for s in _SHELL_SYNTAX.findall(command))
+    found = list(dict.fromkeys(syntax))
     first = command.split(maxsplit=1)[0]
     if re.match(r"[A-Za-z_]\w*=", first):
-        found.insert(0, first)
+        found.insert(0, f"`{first}`")
     if first in {"cd", "export", "source", "exec"}:
-        found.insert(0, first)
-    return ", ".join(f"`{word}`" for word in found)
+        found.insert(0, f"`{first}`")
+    return ", ".join(found)

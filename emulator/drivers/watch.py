@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import threading
+import warnings
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ SETTLE = 0.003  # one commit moves several files: they are told as one change
 MOST_DIRECTORIES = 512  # of nested branch names: a watch each
 MOST_REFERENCES = 10_000  # looked at
 
+LOCK = ".lock"  # git writes what comes next there, and renames it
 TOP = frozenset({"HEAD", "packed-refs", "refs", "reftable"})
 HEADS = frozenset({"heads"})
 TABLES = frozenset({"tables.list"})
@@ -49,6 +51,9 @@ KINDS: list[type[FileSystemEvent]] = [
     FileModifiedEvent,
     FileMovedEvent,
 ]
+
+# The observer complains, needlessly, when several nested directories are made at once.
+warnings.filterwarnings("ignore", "Callback with id .* already exists", RuntimeWarning)
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +102,7 @@ class Place:
 
     def matters(self, event: FileSystemEvent) -> bool:
         name = Path(os.fsdecode(event.dest_path or event.src_path)).name
-        return not name.endswith(".lock") and (not self.names or name in self.names)
+        return not name.endswith(LOCK) and (not self.names or name in self.names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +145,7 @@ def _references(directory: Path) -> tuple[Place, tuple[Path, ...]]:
 
 def _files(directory: Path) -> Iterator[Path]:
     for root, _, names in os.walk(directory):
-        yield from (Path(root, name) for name in names)
+        yield from (Path(root, name) for name in names if not name.endswith(LOCK))
 
 
 def _fingerprint(file: Path) -> tuple[str, int, int, int]:

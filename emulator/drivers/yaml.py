@@ -56,7 +56,7 @@ def load(data: bytes, file: str) -> Node:
 
 
 def _decode(data: bytes, file: str) -> str:
-    """Without byte order mark, and with one kind of line end: a \\r must not reach a shell."""
+    """Without byte order mark, and with one kind of line end: no CR may reach a shell."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -86,19 +86,30 @@ def _syntax_error(error: yaml.YAMLError, text: str, file: str) -> ConfigurationE
 class _Open:
     """A collection whose end has not been seen."""
 
-    def __init__(self, event: yaml.CollectionStartEvent) -> None:
-        self.mapping = isinstance(event, yaml.MappingStartEvent)
-        self.anchor: str | None = event.anchor
-        self.line = event.start_mark.line + 1
-        self.nodes: list[tuple[Node, int]] = []  # with their sizes
+    def __init__(self, anchor: str | None, line: int, *, mapping: bool) -> None:
+        self.anchor = anchor
+        self.line = line
+        self.mapping = mapping
+        self.nodes: list[Node] = []
+        self.keys: list[Scalar] = []
+        self.size = 1
+        self._lines: dict[str, int] = {}
 
-    def close(self) -> tuple[Node, int]:
-        nodes = [node for node, _ in self.nodes]
-        size = 1 + sum(size for _, size in self.nodes)
-        if not self.mapping:
-            return Listing(tuple(nodes), self.line), size
-        keys = [key for key in nodes[::2] if isinstance(key, Scalar)]
-        return Table(tuple(zip(keys, nodes[1::2], strict=True)), self.line), size
+    @property
+    def wants_key(self) -> bool:
+        return self.mapping and len(self.keys) == len(self.nodes)
+
+    def name(self, key: Scalar) -> int | None:
+        """The next key; returns the line where it stood before."""
+        self.keys.append(key)
+        earlier = self._lines.get(key.text)
+        self._lines[key.text] = key.line
+        return earlier
+
+    def close(self) -> Node:
+        if self.mapping:
+            return Table(tuple(zip(self.keys, self.nodes, strict=True)), self.line)
+        return Listing(tuple(self.nodes), self.line)
 
 
 class _Composer:
@@ -107,42 +118,57 @@ class _Composer:
     def __init__(self, file: str) -> None:
         self._file = file
         self._open: list[_Open] = []
-        self._anchors: dict[str, tuple[Node, int] | None] = {}
+        self._anchors: dict[str, tuple[Node, int] | None] = {}  # with their expanded sizes
         self._root: Node | None = None
         self._documents = 0
+        self._total = 0
 
     def compose(self, events: Iterator[yaml.Event]) -> Node | None:
         for event in events:
-            self._take(event)
+            mark = event.start_mark
+            self._take(event, mark.line + 1 if mark is not None else 1)
         if isinstance(self._root, Scalar) and self._root.null:
             return None
         return self._root
 
-    def _take(self, event: yaml.Event) -> None:
-        line = event.start_mark.line + 1
+    def _take(self, event: yaml.Event, line: int) -> None:
         match event:
             case yaml.DocumentStartEvent():
                 self._documents += 1
                 if self._documents > 1:
                     raise _error(self._file, line, "a second document begins here: one is read")
             case yaml.CollectionStartEvent():
-                self._begin(event, line)
+                mapping = isinstance(event, yaml.MappingStartEvent)
+                self._begin(_Open(event.anchor, line, mapping=mapping))
             case yaml.CollectionEndEvent():
                 opened = self._open.pop()
-                self._add(opened.close(), opened.anchor, opened.line)
+                self._add(opened.close(), opened.size, opened.anchor, line=opened.line)
             case yaml.ScalarEvent():
-                # The C parser gives the style as text or None, the Python one "" or None.
-                scalar = Scalar(event.value, line, plain=event.style in {None, ""})
-                self._add((scalar, 1), event.anchor, line)
+                # Without quotes: the C parser says "", the Python one None.
+                scalar = Scalar(event.value, line, plain=not event.style)
+                self._count(1, line)
+                self._add(scalar, 1, event.anchor, line=line)
             case yaml.AliasEvent():
-                self._add(self._aliased(event.anchor, line), None, line)
+                node, size = self._aliased(event.anchor or "", line)
+                self._count(size, line)
+                self._add(node, size, None, line=line)
+            case _:
+                pass  # the stream's and the document's ends
 
-    def _begin(self, event: yaml.CollectionStartEvent, line: int) -> None:
+    def _begin(self, opened: _Open) -> None:
         if len(self._open) >= DEEPEST:
-            raise _error(self._file, line, f"nested deeper than {DEEPEST} levels")
-        if event.anchor is not None:
-            self._anchors[event.anchor] = None
-        self._open.append(_Open(event))
+            raise _error(self._file, opened.line, f"nested deeper than {DEEPEST} levels")
+        if opened.anchor is not None:
+            self._anchors[opened.anchor] = None
+        self._count(1, opened.line)
+        self._open.append(opened)
+
+    def _count(self, size: int, line: int) -> None:
+        self._total += size
+        if self._total > MOST_NODES:
+            raise _error(
+                self._file, line, f"more than {MOST_NODES} values, what aliases stand for included"
+            )
 
     def _aliased(self, name: str, line: int) -> tuple[Node, int]:
         if name not in self._anchors:
@@ -152,27 +178,23 @@ class _Composer:
             raise _error(self._file, line, f"the alias *{name} stands inside its own anchor")
         return found
 
-    def _add(self, node: tuple[Node, int], anchor: str | None, line: int) -> None:
+    def _add(self, node: Node, size: int, anchor: str | None, *, line: int) -> None:
         if anchor is not None:
-            self._anchors[anchor] = node
+            self._anchors[anchor] = (node, size)
         if not self._open:
-            self._root = node[0]
+            self._root = node
             return
         parent = self._open[-1]
-        if parent.mapping and len(parent.nodes) % 2 == 0:
-            self._check_key(parent, node[0], line)
-        parent.nodes.append(node)
-        if sum(size for opened in self._open for _, size in opened.nodes[-1:]) > MOST_NODES:
-            raise _error(self._file, line, "its aliases expand to too much")
+        parent.size += size
+        if parent.wants_key:
+            self._add_key(parent, node, line)
+        else:
+            parent.nodes.append(node)
 
-    def _check_key(self, parent: _Open, key: Node, line: int) -> None:
+    def _add_key(self, parent: _Open, key: Node, line: int) -> None:
         if not isinstance(key, Scalar):
             raise _error(self._file, line, "a key must be a word, not a list or a mapping")
-        for earlier, _ in parent.nodes[::2]:
-            if isinstance(earlier, Scalar) and earlier.text == key.text:
-                raise _error(
-                    self._file,
-                    line,
-                    f"this key stands already on line {earlier.line}: keep one",
-                    key.text,
-                )
+        earlier = parent.name(key)
+        if earlier is not None:
+            message = f"this key stands already on line {earlier}: keep one"
+            raise _error(self._file, line, message, key.text)

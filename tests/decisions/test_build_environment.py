@@ -53,12 +53,19 @@ def test_npm_s_key_comes_only_where_there_is_one():
 def test_lines_follow_every_from_as_far_as_the_stage_needs_them():
     text = "ARG V=1\nFROM a:$V AS one\nRUN x\nFROM one\nFROM scratch\nCOPY --from=one /x /x\n"
     lines = insert_prelude(text, FULL, {"role": "build"}).text.split("\n")
-    assert lines[:3] == ["ARG V=1", "FROM a:$V AS one", "LABEL role=build"]
+    assert lines[:3] == ["ARG V=1", "FROM a:$V AS one", 'LABEL role="build"']
     assert lines[3].startswith("COPY --from=host:1 /ca.crt")
     second = lines.index("FROM one")
     assert lines[second + 1].startswith("ARG ")
     assert lines[second + 2] == "FROM scratch"
     assert lines[second + 3] == "COPY --from=one /x /x"
+
+
+def test_the_image_s_labels_are_one_last_step():
+    for text in ("FROM a\nRUN x", "FROM a\nRUN x\n\n", "FROM a\nRUN x \\\n"):
+        prepared = insert_prelude(text, BuildEnvironment(), image_labels={"a": "1", "b": "2"})
+        assert prepared.text == 'FROM a\nRUN x\nLABEL a="1" b="2"\n'
+        assert prepared.inserted == (3,)
 
 
 def test_a_line_is_traced_back_to_where_its_author_wrote_it():

@@ -46,9 +46,7 @@ def test_only_images_from_outside_are_external():
 
 
 def test_variables_in_from_take_their_defaults():
-    text = (
-        "ARG A=3.11 B='slim'\nARG C=python\nARG D\nFROM $C:${A}-${B}\nARG A=x\nFROM ${E:-alpine}$D\n"
-    )
+    text = "ARG A=3.11 B='slim'\nARG C=python\nARG D\nFROM $C:${A}-${B}\nARG A=x\nFROM ${E:-alpine}$D\n"
     assert external_images(text) == ("python:3.11-slim", "alpine")
 
 

@@ -276,9 +276,7 @@ class TestPauseResumeDelete:
     def test_resuming_starts_an_instance_and_ends_when_it_is_healthy(self):
         resuming = operation(OperationType.RESUME_SERVICE)
         paused = service(IN_PROGRESS, revision=R1, paused=True)
-        assert Start(R1, reason="0 of 1") in actions(
-            paused, operation=resuming, serving=R1, size=0
-        )
+        assert Start(R1, reason="0 of 1") in actions(paused, operation=resuming, serving=R1, size=0)
         assert Finish(OperationStatus.SUCCEEDED, ServiceStatus.RUNNING) in actions(
             paused, OLD, operation=resuming, serving=R1, size=0
         )

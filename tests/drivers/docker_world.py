@@ -4,16 +4,19 @@ The application is Perl, because every Debian image has it and nothing needs to 
 """
 
 import asyncio
+import contextlib
 import secrets
 import subprocess
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
 import pytest
 
 from emulator.drivers.clock import SystemClock
+from emulator.drivers.docker.connect import connection_to
 from emulator.drivers.docker.engine import Engine, NotFoundError
 from emulator.drivers.docker.instances import DockerInstances
 from emulator.drivers.docker.labels import labelled
@@ -214,7 +217,7 @@ class DockerRig:
 
     async def launch(self, revision: Revision) -> tuple[InstanceId, Endpoint]:
         instance = new_instance()
-        await self.instances.prepare(instance, self.service.id, revision)
+        await self.instances.prepare(instance, self.service, revision)
         return instance, await self.instances.start(instance, revision)
 
     async def seen(self, instance: InstanceId) -> ObservedInstance | None:
@@ -280,3 +283,45 @@ async def ask(endpoint: Endpoint, path: str = "/") -> str:
     finally:
         writer.close()
     return answer.decode().partition("\r\n\r\n")[2]
+
+
+class Relay:
+    """A socket in front of the engine's that can be cut and mended."""
+
+    def __init__(self, path: Path, target: str) -> None:
+        self.path = path
+        self.target = target
+        self.engine = Engine(connection_to(f"unix://{path}", origin="test"))
+        self.connected = asyncio.Event()
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    async def __aenter__(self) -> Self:
+        await self.mend()
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self.cut()
+
+    async def mend(self) -> None:
+        self._server = await asyncio.start_unix_server(self._serve, self.path)
+
+    async def cut(self) -> None:
+        self._server.close()
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
+        self.path.unlink(missing_ok=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        their_reader, their_writer = await asyncio.open_unix_connection(self.target)
+        self._writers |= {writer, their_writer}
+        self.connected.set()
+        await asyncio.gather(_pump(reader, their_writer), _pump(their_reader, writer))
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while chunk := await reader.read(65536):
+            writer.write(chunk)
+            await writer.drain()
+    writer.close()

@@ -6,8 +6,9 @@ from hypothesis import given, strategies as st
 from emulator.decisions.build_environment import BuildEnvironment, insert_prelude
 from emulator.drivers.docker.build_output import BuildOutput, Lines, shown_command
 
-PREPARED = insert_prelude("FROM a\nRUN x\n", BuildEnvironment(arguments={"A": "1"}))
-LABELS = "LABEL dev.apprunner-emulator.owner=x"
+PREPARED = insert_prelude(
+    "FROM a\nRUN x\n", BuildEnvironment(arguments={"A": "1"}), image_labels={"owner": "x"}
+)
 
 
 def output(limit=10_000):
@@ -63,7 +64,7 @@ def test_our_own_steps_are_hidden_and_the_others_counted_anew():
         *("Step 2/4 : ARG A", "\n", " ---> Running in 111111111111\n"),
         *("Removing intermediate container 111111111111\n", " ---> 223456789abc\n"),
         *("Step 3/4 : RUN x", "\n", "hello\n"),
-        *(f"Step 4/4 : {LABELS}", "\n", " ---> 323456789abc\n"),
+        *('Step 4/4 : LABEL owner="x"', "\n", " ---> 323456789abc\n"),
         *("Successfully built 323456789abc\n", "Successfully tagged x:1\n"),
     )
     assert shown == [

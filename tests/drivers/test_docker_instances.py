@@ -2,29 +2,26 @@
 
 import asyncio
 import contextlib
-import json
-import os
-import stat
-import tarfile
 from contextlib import aclosing
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from emulator.drivers.docker import connect, sandbox
-from emulator.drivers.docker.application_logs import Cursor, Line, parse_frame
-from emulator.drivers.docker.connect import Connection, Tls, connection_to, find_connection
+from emulator.drivers.docker import sandbox
 from emulator.drivers.docker.engine import Engine, NotFoundError
-from emulator.drivers.docker.freezer import EngineFreezer, KernelFreezer, Switch
+from emulator.drivers.docker.events import Changes
 from emulator.drivers.docker.labels import Role, labels
-from emulator.drivers.docker.sockets import parse_tables
-from emulator.drivers.docker.trees import lay_tree
-from emulator.model.errors import EngineError, EngineUnavailableError
-from emulator.model.identifiers import Epoch
+from emulator.model.errors import EngineError
 from emulator.model.instance import ContainerState, Endpoint
 from tests.conftest import ENVIRONMENT
-from tests.drivers.docker_world import APPLICATION, DockerRig, ask, find_image, new_instance
+from tests.drivers.docker_world import (
+    APPLICATION,
+    DockerRig,
+    Relay,
+    ask,
+    find_image,
+    new_instance,
+)
 
 docker = pytest.mark.docker
 
@@ -47,9 +44,13 @@ class TestProcesses:
         seen = await rig.until(instance, ContainerState.EXITED)
         assert str(seen.exit) == "out of memory"
 
-    async def test_a_command_that_does_not_exist_is_an_exit_not_a_standby(self, rig):
-        instance, revision = new_instance(), replace(rig.revision(), command=("no-such-thing",))
-        await rig.instances.prepare(instance, rig.service.id, revision)
+    async def test_a_command_that_does_not_exist_is_an_exit(self, rig):
+        instance, _ = await rig.launch(replace(rig.revision(), command=("no-such-thing",)))
+        assert (await rig.until(instance, ContainerState.EXITED)).exit.code == 127
+
+    async def test_what_cannot_be_started_is_no_standby_any_more(self, rig):
+        instance, revision = new_instance(), replace(rig.revision(), directory="/app/text")
+        await rig.instances.prepare(instance, rig.service, revision)
         with pytest.raises(EngineError):
             await rig.instances.start(instance, revision)
         seen = await rig.seen(instance)
@@ -86,9 +87,7 @@ class TestProcesses:
     async def test_is_not_seen_while_it_is_being_prepared(self, rig):
         instance, sights = new_instance(), []
         async with asyncio.TaskGroup() as group:
-            work = group.create_task(
-                rig.instances.prepare(instance, rig.service.id, rig.revision())
-            )
+            work = group.create_task(rig.instances.prepare(instance, rig.service, rig.revision()))
             while not work.done():
                 sights.append((await rig.instances.observe(), work.done()))
         assert all(seen == () for seen, done in sights if not done)
@@ -114,17 +113,18 @@ class TestSandboxes:
 
     async def test_a_standby_whose_sandbox_died_is_prepared_anew(self, rig):
         instance, revision = new_instance(), rig.revision()
-        await rig.instances.prepare(instance, rig.service.id, revision)
+        await rig.instances.prepare(instance, rig.service, revision)
         await rig.engine.delete(await rig.path(instance, Role.SANDBOX), {"force": True})
         assert (await rig.seen(instance)).state is ContainerState.EXITED
-        await rig.instances.prepare(instance, rig.service.id, revision)
+        await rig.instances.prepare(instance, rig.service, revision)
         assert await rig.answer(await rig.instances.start(instance, revision)) == "one"
 
     async def test_a_network_that_somebody_removed_is_made_again(self, rig):
-        await rig.instances.prepare(new_instance(), rig.service.id, rig.revision())
+        await rig.instances.prepare(new_instance(), rig.service, rig.revision())
         for found in await rig.containers():
             await rig.engine.delete(f"/containers/{found['Id']}", {"force": True})
-        await rig.engine.delete(f"/networks/{sandbox.network_name(rig.service.id)}")
+        (network,) = await rig.networks()
+        await rig.engine.delete(f"/networks/{network['Id']}")
         _, endpoint = await rig.launch(rig.revision())
         assert await rig.answer(endpoint) == "one"
 
@@ -188,7 +188,7 @@ class TestFiles:
     async def test_a_tree_that_leaves_itself_is_refused_by_name(self, rig):
         tree = rig.trees.make({"server.pl": APPLICATION}, {"deep/down": "../../outside"})
         with pytest.raises(EngineError, match="deep/down"):
-            await rig.instances.prepare(new_instance(), rig.service.id, rig.revision_of(tree))
+            await rig.instances.prepare(new_instance(), rig.service, rig.revision_of(tree))
         assert await rig.containers() == []
         assert rig.directories() == []
 
@@ -196,7 +196,7 @@ class TestFiles:
         old = rig.trees.make({"server.pl": APPLICATION, "text": "old", "written": "old"})
         new = rig.trees.make({"server.pl": APPLICATION, "text": "new"})
         instance = new_instance()
-        await rig.instances.prepare(instance, rig.service.id, rig.revision_of(old))
+        await rig.instances.prepare(instance, rig.service, rig.revision_of(old))
         endpoint = await rig.instances.start(instance, rig.revision_of(new, 2))
         assert await rig.answer(endpoint) == "new"
 
@@ -262,7 +262,7 @@ class TestLogs:
 class TestLeftovers:
     async def test_a_sandbox_without_an_instance_is_swept(self, rig):
         instance = new_instance()
-        await rig.instances.prepare(instance, rig.service.id, rig.revision())
+        await rig.instances.prepare(instance, rig.service, rig.revision())
         await rig.remove_by_hand(instance)
         (removed,) = await rig.instances.sweep([rig.service.id], [])
         assert instance in removed
@@ -277,25 +277,25 @@ class TestLeftovers:
 
     async def test_a_prepared_instance_is_left_alone(self, rig):
         instance = new_instance()
-        await rig.instances.prepare(instance, rig.service.id, rig.revision())
+        await rig.instances.prepare(instance, rig.service, rig.revision())
         rig.restart()
         assert await rig.instances.sweep([rig.service.id], []) == ()
         assert (await rig.seen(instance)).state is ContainerState.CREATED
 
     async def test_a_service_that_is_just_beginning_is_left_alone(self, rig):
         instance = new_instance()
-        await rig.instances.prepare(instance, rig.service.id, rig.revision())
+        await rig.instances.prepare(instance, rig.service, rig.revision())
         assert await rig.instances.sweep(["another"], []) == ()
         assert await rig.seen(instance) is not None
 
     async def test_a_kill_at_any_moment_of_prepare_can_be_finished(self, rig):
         instance, revision = new_instance(), rig.revision()
         for milliseconds in (5, 20, 40, 80, 160, 240, 320):
-            with contextlib.suppress(TimeoutError):
+            with contextlib.suppress(TimeoutError, EngineError):
                 async with asyncio.timeout(milliseconds / 1000):
-                    await rig.instances.prepare(instance, rig.service.id, revision)
+                    await rig.instances.prepare(instance, rig.service, revision)
             rig.restart()
-        await rig.instances.prepare(instance, rig.service.id, revision)
+        await rig.instances.prepare(instance, rig.service, revision)
         assert await rig.answer(await rig.instances.start(instance, revision)) == "one"
 
     async def test_old_images_and_build_containers_are_swept(self, rig):
@@ -348,18 +348,14 @@ class TestChanges:
             assert await news == rig.service.id
 
     async def test_says_so_when_the_engine_was_away(self, rig, tmp_path):
-        async with Relay(tmp_path / "relay.sock", rig.engine.connection.socket) as relay:
-            rig.engine = Engine(connection_to(f"unix://{relay.path}", origin="test"))
-            async with rig.engine:
-                changes = rig.restart().changes()
-                async with aclosing(changes), asyncio.TaskGroup() as group:
-                    news = group.create_task(anext(changes))
-                    await relay.used()
-                    await relay.cut()
-                    with pytest.raises(EngineUnavailableError, match="doctor"):
-                        await rig.instances.observe()
-                    await relay.mend()
-                    assert await news is None
-        rig.engine = await Engine.connect(ENVIRONMENT)
-        rig.restart()
-        await rig.engine.close()
+        async with Relay(tmp_path / "relay", rig.engine.connection.socket) as relay, relay.engine:
+            follow = Changes(relay.engine, rig.owner, rig.clock).follow()
+            async with aclosing(follow), asyncio.TaskGroup() as group:
+                news = group.create_task(anext(follow))
+                await relay.connected.wait()
+                await relay.cut()
+                await relay.mend()
+                assert await news is None
+                instance, _ = await rig.launch(rig.revision())
+                await rig.remove_by_hand(instance)
+                assert await anext(follow) == rig.service.id

@@ -12,13 +12,12 @@ import pytest
 
 from emulator.drivers.clock import SystemClock
 from emulator.drivers.git import GitRepositories
-from emulator.drivers.process import run
 from emulator.drivers.watch import Watcher
 from emulator.model.errors import RepositoryError
 from emulator.model.source import Commit, TreeFile
 from emulator.ports import Repository
 from tests.fakes.repository import FakeRepository
-from tests.helpers import GIT_ENVIRONMENT, git_repository
+from tests.helpers import GIT_ENVIRONMENT, git_repository, needs_reftable
 
 FILES = {
     "app.py": "print('hello')\n",
@@ -384,9 +383,8 @@ async def test_works_with_sha256(tmp_path):
     assert (await repositories().commit(str(app), commit[:9])).id == commit
 
 
+@needs_reftable
 async def test_works_with_reftable_where_git_does(tmp_path):
-    if (await run("git", "init", "--ref-format=reftable", str(tmp_path / "try"))).code:
-        pytest.skip("this git has no reftable")
     app = git_repository(tmp_path, FILES, options=("--ref-format=reftable",))
     assert set((await whole(app, repositories()))[1]) == set(FILES)
 

@@ -82,7 +82,7 @@ async def rig(request, tmp_path):
 
 async def test_an_instance_lives_from_prepared_to_removed(rig):
     instance, revision = new_instance(), rig.revision("one")
-    await rig.instances.prepare(instance, rig.service.id, revision)
+    await rig.instances.prepare(instance, rig.service, revision)
     seen = await rig.seen(instance)
     assert seen.state is ContainerState.CREATED
     assert (seen.service, seen.fingerprint) == (rig.service.id, revision.fingerprint)
@@ -113,7 +113,7 @@ async def test_an_instance_lives_from_prepared_to_removed(rig):
 
 async def test_a_standby_serves_another_tree_of_the_same_fingerprint(rig):
     instance, newer = new_instance(), rig.revision("two", number=2)
-    await rig.instances.prepare(instance, rig.service.id, rig.revision("one"))
+    await rig.instances.prepare(instance, rig.service, rig.revision("one"))
     endpoint = await rig.instances.start(instance, newer)
     assert await rig.answer(endpoint) == "two"
     assert (await rig.seen(instance)).revision == "r2"
@@ -121,7 +121,7 @@ async def test_a_standby_serves_another_tree_of_the_same_fingerprint(rig):
 
 async def test_a_standby_does_not_serve_another_configuration(rig):
     instance = new_instance()
-    await rig.instances.prepare(instance, rig.service.id, rig.revision("one"))
+    await rig.instances.prepare(instance, rig.service, rig.revision("one"))
     with pytest.raises(EngineError):
         await rig.instances.start(instance, rig.revision("one", number=2, COLOUR="blue"))
     assert (await rig.seen(instance)).state is ContainerState.CREATED
@@ -135,7 +135,7 @@ async def test_what_was_never_prepared_cannot_be_started(rig):
 async def test_every_call_can_be_repeated(rig):
     instance, revision = new_instance(), rig.revision()
     for _ in range(2):
-        await rig.instances.prepare(instance, rig.service.id, revision)
+        await rig.instances.prepare(instance, rig.service, revision)
     endpoints = [await rig.instances.start(instance, revision) for _ in range(2)]
     assert endpoints[0] == endpoints[1]
     assert await rig.answer(endpoints[0]) == "one"
@@ -202,16 +202,16 @@ async def test_a_change_by_itself_names_its_service(rig):
 
 async def test_clearing_a_service_leaves_the_others_alone(rig):
     kept, other = new_instance(), new_service("other")
-    await rig.instances.prepare(kept, other.id, replace(rig.revision(), service=other.id))
+    await rig.instances.prepare(kept, other, replace(rig.revision(), service=other.id))
     await rig.launch(rig.revision())
-    await rig.instances.prepare(new_instance(), rig.service.id, rig.revision())
+    await rig.instances.prepare(new_instance(), rig.service, rig.revision())
     await rig.instances.clear(rig.service.id)
     assert [seen.id for seen in await rig.instances.observe()] == [kept]
 
 
 async def test_a_sweep_removes_what_unknown_services_left_behind(rig):
     kept, other = new_instance(), new_service("other")
-    await rig.instances.prepare(kept, other.id, replace(rig.revision(), service=other.id))
+    await rig.instances.prepare(kept, other, replace(rig.revision(), service=other.id))
     await rig.launch(rig.revision())
     rig.clock.shift = 61.0
     removed = await rig.instances.sweep([other.id], [])
@@ -230,5 +230,5 @@ async def test_tells_where_a_process_listens(rig):
 async def test_nothing_listens_before_the_start_and_after_the_end(rig):
     instance = new_instance()
     assert await rig.instances.listening(instance) == ()
-    await rig.instances.prepare(instance, rig.service.id, rig.revision())
+    await rig.instances.prepare(instance, rig.service, rig.revision())
     assert await rig.instances.listening(instance) == ()

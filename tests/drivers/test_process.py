@@ -1,7 +1,6 @@
 """Other programs never outlive what started them, and never block it."""
 
 import asyncio
-import inspect
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -9,7 +8,6 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 
 import pytest
-import uvloop
 
 from emulator.drivers.clock import SystemClock
 from emulator.drivers.process import (
@@ -19,22 +17,9 @@ from emulator.drivers.process import (
     run,
     stream,
 )
+from tests.helpers import on_both_loops, until
 
 MEGABYTE = 1_048_576
-
-
-def on_both_loops(test):
-    """The emulator runs on uvloop where there is one: its processes must behave the same."""
-
-    @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
-    def run_on(loop, **fixtures):
-        with asyncio.Runner(loop_factory=loop) as runner:
-            runner.run(test(**fixtures))
-
-    names = [*inspect.signature(test).parameters, "loop"]
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    run_on.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])
-    return run_on
 
 
 def alive(pid: int) -> bool:
@@ -49,12 +34,6 @@ def open_files() -> int:
 
 def exists(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
-
-
-async def until(condition):
-    async with asyncio.timeout(5):
-        while not await asyncio.to_thread(condition):
-            await SystemClock().sleep(0.001)
 
 
 async def pids(path: Path) -> list[int]:

@@ -139,7 +139,7 @@ class Emulator:
         self.fuse = Fuse(kill_at)
         ports = machine.ports(self.fuse)
         meter = Meter(ports.store, ports.clock)
-        planner = Planner(ports, buildpacks=(), parse=lambda data, file: None)
+        planner = Planner(ports.repository, buildpacks=(), parse=lambda data, file: None)
         self.platform = Platform(
             ports=ports,
             settings=SETTINGS,

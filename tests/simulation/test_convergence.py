@@ -73,8 +73,10 @@ class Story:
                 if at_rest:
                     await ask(request(emulator.platform))
                 if not await emulator.until(holds, within=SETTLED):
-                    if not emulator.dead and self.service and self.service.status is (
-                        ServiceStatus.RUNNING
+                    if (
+                        not emulator.dead
+                        and self.service
+                        and self.service.status is (ServiceStatus.RUNNING)
                     ):
                         await ask(request(emulator.platform))
                         if await emulator.until(holds, within=SETTLED):

@@ -189,7 +189,10 @@ class Client:
 
     async def answer(self, *, to_head: bool = False) -> Answer:
         answer = await self.head()
-        if to_head or answer.status in {204, 304} or answer.status < 200:
+        return answer if to_head else await self.with_body(answer)
+
+    async def with_body(self, answer: Answer) -> Answer:
+        if answer.status in {204, 304} or answer.status < 200:
             return answer
         if answer.header("transfer-encoding") == "chunked":
             answer.body = b"".join([part async for part in read_chunks(self.reader)])

@@ -9,7 +9,7 @@ from emulator.model.errors import ConfigurationError
 from emulator.model.settings import Limits
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -25,7 +25,7 @@ def refusal(flags=None, **environment) -> str:
     return str(refused.value)
 
 
-def test_without_anything_the_defaults_hold(here):
+def test_without_anything_the_defaults_hold():
     found = settings()
     assert (found.region, found.account, found.strict) == ("us-east-1", "000000000000", False)
     assert (found.addresses.host, found.addresses.api_port) == ("127.0.0.1", 8400)
@@ -62,7 +62,7 @@ def test_every_option_has_its_variable(here):
     assert (addresses.https_port, addresses.http_port) == (1, 2)
 
 
-def test_a_flag_that_switches_off_beats_a_variable_that_switches_on(here):
+def test_a_flag_that_switches_off_beats_a_variable_that_switches_on():
     assert settings({"strict": False}, APPRUNNER_STRICT="1").strict is False
 
 
@@ -75,11 +75,11 @@ def test_the_file_is_the_named_one_else_the_one_here(here):
     assert settings({"config": "third.toml"}, APPRUNNER_CONFIG="other.toml").region == "us-east-2"
 
 
-def test_a_named_file_must_be_there(here):
+def test_a_named_file_must_be_there():
     assert refusal({"config": "none.toml"}) == "none.toml: there is no such file"
 
 
-def test_the_whole_file(here, tmp_path):
+def test_the_whole_file(tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "emulator.toml").write_text(
@@ -127,7 +127,7 @@ def test_a_secrets_variable_is_resolved_and_stays_out_of_the_builds_environment(
     assert found.environment == {"HOME": "/home/ann"}
 
 
-def test_only_what_builds_and_the_engine_need_of_the_environment_is_kept(here):
+def test_only_what_builds_and_the_engine_need_of_the_environment_is_kept():
     needed = {
         "HTTPS_PROXY": "p",
         "no_proxy": "n",
@@ -173,7 +173,7 @@ def test_a_mistaken_secret_is_not_shown(here):
     assert "s3cret" not in refusal()
 
 
-def test_a_mistaken_variable_is_told_by_its_name(here):
+def test_a_mistaken_variable_is_told_by_its_name():
     assert refusal(APPRUNNER_API_PORT="x").startswith("APPRUNNER_API_PORT: expected a port")
     assert refusal(APPRUNNER_STRICT="maybe") == (
         'APPRUNNER_STRICT: expected true or false, not "maybe"'

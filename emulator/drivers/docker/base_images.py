@@ -204,8 +204,8 @@ def _named(image: str) -> tuple[str, str]:
     """`docker.io/library/python:3.11@sha256:…` is python, 3.11; a digest alone matches nothing."""
     tagged, at, _ = image.partition("@")
     name, tag = split_reference(tagged)
-    pinned = bool(at) and name == tagged
-    return _OFFICIAL.sub("", name), "@" if pinned else tag
+    nameless = at and name == tagged
+    return "" if nameless else _OFFICIAL.sub("", name), tag
 
 
 def _numbers(tag: str) -> tuple[int, ...]:

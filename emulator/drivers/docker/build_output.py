@@ -19,7 +19,6 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _STEP = re.compile(r"Step (\d+)/(\d+) : (.*)")
 _STARTED = re.compile(r" ---> Running in ([0-9a-f]{12,64})$")
 _REMOVED = re.compile(r"Removing intermediate container ([0-9a-f]{12,64})$")
-_OUR_LABELS = "LABEL dev.apprunner-emulator."
 _FAILED = (
     re.compile(r"The command '(?P<command>.*)' returned a non-zero code: (?P<code>\d+)", re.DOTALL),
     re.compile(
@@ -93,7 +92,7 @@ class Steps:
     def __init__(self, on_line: OnLine, prepared: Prepared) -> None:
         lines = prepared.text.split("\n")
         self._ours = {lines[number - 1] for number in prepared.inserted}
-        self._count = len(prepared.inserted) + 1  # and the labels, last
+        self._count = len(prepared.inserted)
         self._on_line = on_line
         self._hidden = 0
         self._hides = False
@@ -101,7 +100,7 @@ class Steps:
     def __call__(self, line: str) -> None:
         step = _STEP.fullmatch(line)
         if step is not None:
-            self._hides = step[3] in self._ours or step[3].startswith(_OUR_LABELS)
+            self._hides = step[3] in self._ours
             self._hidden += self._hides
             number, of = int(step[1]) - self._hidden, int(step[2]) - self._count
             line = f"Step {number}/{of} : {step[3]}"
@@ -113,6 +112,7 @@ class Steps:
 class Outcome:
     """What is known of a build so far; `containers` are those of steps that have not ended."""
 
+    began: bool = False
     image: str = ""
     error: str = ""
     containers: tuple[str, ...] = ()
@@ -130,6 +130,7 @@ class BuildOutput:
 
     def feed(self, message: Json) -> None:
         """A message of the classic builder's stream."""
+        self.outcome.began = True
         self.outcome.image = (message.get("aux") or {}).get("ID") or self.outcome.image
         self.outcome.error = message.get("error") or self.outcome.error
         text = message.get("stream") or ""

@@ -12,7 +12,8 @@ from emulator.drivers.docker.engine import Engine, NotFoundError
 from emulator.model.configuration import NOTHING
 from emulator.model.errors import BuildError, EngineError
 
-_CLEANING = 20.0  # seconds for the container of a step to go away
+_CLEANING = 20.0  # seconds for the container of a step to come and to go away
+_GLANCE = 0.05
 _MISTAKE = "parse error"  # the engine refuses a Dockerfile as a bad request
 
 
@@ -22,7 +23,6 @@ class Build:
 
     dockerfile: Prepared
     tag: str
-    labels: Mapping[str, str]
     arguments: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     network: str
 
@@ -30,13 +30,17 @@ class Build:
 async def run_build(
     engine: Engine, build: Build, context: AsyncGenerator[bytes, None], output: BuildOutput
 ) -> str:
-    """The id of the new image. Leaving early hangs up, which ends the build; no step is left."""
+    """The id of the new image. Cancelling it ends the build in the engine; no step is left."""
     try:
-        await _follow(engine, build, context, output)
+        error = await _follow(engine, build, context, output)
     finally:
         output.end()
         await close(context)
         await _remove_steps(engine, output.outcome.containers)
+    if isinstance(error, EngineError) and _MISTAKE in str(error).lower():
+        raise output.failure(str(error)) from error
+    if error is not None:
+        raise error
     if output.outcome.error:
         raise output.failure(output.outcome.error)
     if not output.outcome.image:
@@ -46,16 +50,43 @@ async def run_build(
 
 async def _follow(
     engine: Engine, build: Build, context: AsyncGenerator[bytes, None], output: BuildOutput
-) -> None:
+) -> Exception | None:
+    """Reads to the end, also when cancelled: who hangs up never learns of the step that the
+    engine was just starting. Returns what went wrong on the way.
+    """
+    async with asyncio.TaskGroup() as group:
+        reading = group.create_task(_read(engine, build, context, output))
+        try:
+            await asyncio.wait([reading])
+        except asyncio.CancelledError:
+            await _end_early(engine, reading, output)
+            reading.cancel()
+            raise
+    return reading.result()
+
+
+async def _read(
+    engine: Engine, build: Build, context: AsyncGenerator[bytes, None], output: BuildOutput
+) -> Exception | None:
     stream = engine.stream("POST", "/build", _parameters(build), data=context)
     try:
         async with aclosing(stream):
             async for message in stream:
                 output.feed(message)
-    except EngineError as error:
-        if _MISTAKE in str(error).lower():
-            raise output.failure(str(error)) from error
-        raise
+    except Exception as error:  # noqa: BLE001 - raised by who waits, without a group around it
+        return error
+    return None
+
+
+async def _end_early(
+    engine: Engine, reading: "asyncio.Task[Exception | None]", output: BuildOutput
+) -> None:
+    """A build whose step is killed ends by itself. One that has none yet may be hung up on."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_CLEANING):
+            while output.outcome.began and not reading.done():
+                await _remove_steps(engine, output.outcome.containers)
+                await asyncio.wait([reading], timeout=_GLANCE)
 
 
 def _parameters(build: Build) -> Mapping[str, object]:
@@ -64,7 +95,6 @@ def _parameters(build: Build) -> Mapping[str, object]:
         "t": build.tag,
         "rm": True,
         "forcerm": True,
-        "labels": build.labels,
         "networkmode": build.network,
         "buildargs": build.arguments,
     }

@@ -95,9 +95,10 @@ class DockerBuilder:
         dockerfile = await self._with_images_at_hand(request.dockerfile, on_line)
         around = await self._surroundings(on_line)
         build = Build(
-            dockerfile=insert_prelude(dockerfile, around.environment, _BUILD_LABELS),
+            dockerfile=insert_prelude(
+                dockerfile, around.environment, _BUILD_LABELS, self._labels(request)
+            ),
             tag=request.tag,
-            labels=self._labels(request),
             arguments=around.environment.arguments,
             network=around.network,
         )
@@ -131,7 +132,6 @@ class DockerBuilder:
         build = Build(
             dockerfile=prepared,
             tag=tag,
-            labels=BASE_LABELS,
             arguments=environment.arguments,
             network=around.network,
         )

@@ -55,8 +55,6 @@ def _environment(variables: Mapping[str, str]) -> dict[str, str]:
 def _command(build: Build) -> list[str]:
     """Arguments by name only: their values are in the environment, not in the process list."""
     command = ["docker", "build", "--progress=plain", "--file", DOCKERFILE, "--tag", build.tag]
-    for name, text in build.labels.items():
-        command += ["--label", f"{name}={text}"]
     for name in build.arguments:
         command += ["--build-arg", name]
     return [*command, "-"]

@@ -23,6 +23,7 @@ Frame = tuple[int, bytes]  # 1 for stdout or 2 for stderr, and what was written 
 
 NEWEST: Final = (1, 51)  # the newest API version that this client was written for
 PATIENCE: Final = 60.0  # seconds for a call that should take milliseconds
+_OLD: Final = "1.24"  # a daemon that does not say
 _CONNECT: Final = 5.0
 _FRAME: Final = 8
 _NOT_FOUND, _CONFLICT, _ERROR = 404, 409, 400
@@ -191,12 +192,11 @@ class Engine:
 
     async def _negotiate(self) -> str:
         async with self._request("GET", "/_ping") as response:
-            offered = _numbers(response.headers.get("Api-Version", "1.24"))
-        if offered <= NEWEST:
-            return _dotted(offered)
+            newest = response.headers.get("Api-Version", _OLD)
+        if _numbers(newest) <= NEWEST:
+            return newest
         async with self._request("GET", "/version") as response:
-            oldest = _numbers(_parse(await response.read()).get("MinAPIVersion", "1.24"))
-        return _dotted(max(NEWEST, oldest))
+            return _negotiated(newest, _parse(await response.read()).get("MinAPIVersion", _OLD))
 
     @asynccontextmanager
     async def _request(  # noqa: PLR0913 - a request has that many parts
@@ -328,13 +328,15 @@ def _take_frames(buffer: bytearray) -> list[Frame]:
     return frames
 
 
+def _negotiated(newest: str, oldest: str) -> str:
+    """What this client was written for, unless the daemon is too old or too new for it."""
+    major, minor = max(min(NEWEST, _numbers(newest)), _numbers(oldest))
+    return f"{major}.{minor}"
+
+
 def _numbers(version: str) -> tuple[int, int]:
     major, _, minor = version.partition(".")
     return int(major), int(minor or 0)
-
-
-def _dotted(version: tuple[int, int]) -> str:
-    return f"{version[0]}.{version[1]}"
 
 
 def _why(error: Exception) -> str:

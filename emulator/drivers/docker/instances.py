@@ -33,6 +33,7 @@ from emulator.model.errors import EngineError, EngineUnavailableError
 from emulator.model.identifiers import InstanceId, ServiceId
 from emulator.model.instance import Endpoint, ObservedInstance
 from emulator.model.revision import Revision
+from emulator.model.service import Service
 from emulator.model.settings import Limits
 from emulator.ports import Clock, Logs, Repository
 
@@ -88,7 +89,7 @@ class DockerInstances:
     async def listening(self, instance: InstanceId) -> tuple[Endpoint, ...]:
         return await self._view.listening(instance)
 
-    async def prepare(self, instance: InstanceId, service: ServiceId, revision: Revision) -> None:
+    async def prepare(self, instance: InstanceId, service: Service, revision: Revision) -> None:
         found = await self._view.find(instance)
         if found is not None:
             if found.container and found.connected and found.fingerprint == revision.fingerprint:
@@ -156,7 +157,6 @@ class DockerInstances:
         listed = await self._view.list(service=service)
         recorded = (i for i, r in (await self._records.all()).items() if r.service == service)
         await together(*(self.remove(each) for each in {*listed, *recorded}))
-        self._sandboxes.forget(service)
         await self._leftovers.clear(service)
 
     async def sweep(self, services: Sequence[ServiceId], images: Sequence[str]) -> tuple[str, ...]:
@@ -174,14 +174,16 @@ class DockerInstances:
 
     # ---- steps
 
-    async def _prepare(self, instance: InstanceId, service: ServiceId, revision: Revision) -> None:
+    async def _prepare(self, instance: InstanceId, service: Service, revision: Revision) -> None:
         """All that takes time at once: whatever a kill leaves of it, `observe` can tell."""
-        name = f"apprunner-{service[:8]}-{instance[:8]}"
-        await self._records.create(instance, Record(service=service, image=revision.image))
-        sandbox = await self._sandboxes.create(f"{name}-sandbox", instance, service, revision.port)
-        labels = instance_labels(self._owner, instance, service, revision)
+        name = f"apprunner-{service.name}-{instance[:8]}"
+        await self._records.create(instance, Record(service=service.id, image=revision.image))
+        sandbox = await self._sandboxes.create(
+            f"{name}-sandbox", instance, service.id, revision.port
+        )
+        labels = instance_labels(self._owner, instance, service.id, revision)
         await together(
-            self._sandboxes.start(sandbox, service),
+            self._sandboxes.start(sandbox),
             self._create(name, labels, instance, sandbox, revision),
             self._prefill(instance, revision),
         )

@@ -8,14 +8,15 @@ known before anything runs. What runs in it is 130 bytes that only wait.
 import asyncio
 import hashlib
 import io
+import secrets
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from emulator.drivers.docker.engine import ConflictError, Engine, Json, NotFoundError
+from emulator.drivers.docker.engine import Engine, Json, NotFoundError
 from emulator.drivers.docker.host import Host, Hosts
-from emulator.drivers.docker.labels import Role, labels
+from emulator.drivers.docker.labels import Role, labelled, labels
 from emulator.model.errors import EngineError
 from emulator.model.identifiers import InstanceId, ServiceId
 from emulator.model.instance import Endpoint
@@ -86,10 +87,6 @@ def image_name(architecture: str) -> str:
     return f"{REPOSITORY}:{hashlib.sha256(image_archive(architecture)).hexdigest()[:12]}"
 
 
-def network_name(service: ServiceId) -> str:
-    return f"apprunner-{service}"
-
-
 def endpoint_of(sandbox: Json, host: Host, port: int) -> Endpoint | None:
     """From the engine's list of containers; None while it does not run."""
     if not host.dials:
@@ -117,14 +114,13 @@ class Sandboxes:
         self._engine = engine
         self._hosts = hosts
         self._owner = owner
-        self._networks: set[ServiceId] = set()
         self._creating = asyncio.Lock()  # the engine's own check for duplicates is not atomic
 
     async def create(self, name: str, instance: InstanceId, service: ServiceId, port: int) -> str:
         """The id of a new sandbox, not started."""
         host = await self._hosts.here()
-        await self._ensure_network(service)
         body = self._body(host, instance, service, port)
+        body["HostConfig"]["NetworkMode"] = await self._network(service)
         try:
             created = await self._engine.post("/containers/create", {"name": name}, json=body)
         except NotFoundError:
@@ -132,17 +128,8 @@ class Sandboxes:
             created = await self._engine.post("/containers/create", {"name": name}, json=body)
         return str(created["Id"])
 
-    async def start(self, sandbox: str, service: ServiceId) -> None:
-        try:
-            await self._engine.post(f"/containers/{sandbox}/start")
-        except NotFoundError:  # somebody removed the network
-            self.forget(service)
-            await self._ensure_network(service)
-            await self._engine.post(f"/containers/{sandbox}/start")
-
-    def forget(self, service: ServiceId) -> None:
-        """Its network may be gone."""
-        self._networks.discard(service)
+    async def start(self, sandbox: str) -> None:
+        await self._engine.post(f"/containers/{sandbox}/start")
 
     def _body(self, host: Host, instance: InstanceId, service: ServiceId, port: int) -> Json:
         published = {} if host.dials else {f"{port}/tcp": [_binding(host)]}
@@ -154,7 +141,6 @@ class Sandboxes:
             ),
             "ExposedPorts": {name: {} for name in published},
             "HostConfig": {
-                "NetworkMode": network_name(service),
                 "PortBindings": published,
                 "ExtraHosts": ["host.docker.internal:host-gateway"],
                 "ReadonlyRootfs": True,
@@ -178,27 +164,31 @@ class Sandboxes:
             data=image_archive(host.architecture),
         )
 
-    async def _ensure_network(self, service: ServiceId) -> None:
+    async def _network(self, service: ServiceId) -> str:
+        """Looked up each time: somebody may have removed it."""
+        filters = labelled(self._owner, Role.NETWORK, service=service)
         async with self._creating:
-            if service not in self._networks:
-                await self._create_network(service)
-                self._networks.add(service)
+            for network in await self._engine.get("/networks", {"filters": filters}):
+                return str(network["Name"])
+            return await self._create_network(service)
 
-    async def _create_network(self, service: ServiceId) -> None:
+    async def _create_network(self, service: ServiceId) -> str:
+        """Its name is new each time: what a killed emulator asked for may still be on its way,
+        and the engine refuses to join one of two networks with the same name.
+        """
         mtu = (await self._hosts.here()).mtu
+        name = f"apprunner-{service[:8]}-{secrets.token_hex(4)}"
         body = {
-            "Name": network_name(service),
-            "CheckDuplicate": True,
+            "Name": name,
             "Driver": "bridge",
             "Options": {"com.docker.network.driver.mtu": str(mtu)} if mtu else {},
             "Labels": labels(self._owner, Role.NETWORK, service=service),
         }
         try:
             await self._engine.post("/networks/create", json=body)
-        except ConflictError:
-            pass  # it is there
         except EngineError as error:
             raise _explained(error) from error
+        return name
 
 
 def _binding(host: Host) -> Json:

@@ -139,7 +139,7 @@ def _safe(name: str) -> str:
 def _contained(entry: tarfile.TarInfo) -> str:
     """The target of a link that stays in the tree."""
     target = entry.linkname
-    if _leaves(target) or _leaves(posixpath.join(posixpath.dirname(entry.name), target)):
+    if _leaves(posixpath.join(posixpath.dirname(entry.name), target)):
         raise EngineError(f"{entry.name} is a link to {target}, which leaves the source tree")
     return target
 

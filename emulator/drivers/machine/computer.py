@@ -79,9 +79,14 @@ class Computer:
 
     def runs(self, pid: int, name: str) -> bool:
         """Whether this process lives and is that program, not another one with its old number."""
-        status = self.read(f"proc/{pid}/status") or ""
-        values = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
-        return values.get("Name") == name and values.get("State", "Z")[0] not in GONE
+        return self.lives(pid) and self._status(pid).get("Name") == name
+
+    def lives(self, pid: int) -> bool:
+        return self._status(pid).get("State", "Z")[0] not in GONE
+
+    def _status(self, pid: int) -> dict[str, str]:
+        lines = (self.read(f"proc/{pid}/status") or "").splitlines()
+        return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
 
     def mtu(self) -> int | None:
         """Of the interface that the default route leaves by."""

@@ -33,12 +33,16 @@ class DaemonError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Daemon:
-    """Where dockerd keeps its things; `arguments` are added to its command."""
+    """Where dockerd keeps its things; `arguments` are added to its command.
+
+    `command` must become dockerd, with the number it was started with.
+    """
 
     socket: Path = Path("/var/run/docker.sock")
     pid_file: Path = Path("/var/run/docker.pid")
     containerd: Path = Path("/var/run/docker/containerd")
     log: Path = Path("/var/log/dockerd.log")
+    command: tuple[str, ...] = ("dockerd",)
     arguments: tuple[str, ...] = ()
     patience: float = PATIENCE
 
@@ -47,8 +51,9 @@ class Daemon:
         pid = await asyncio.to_thread(self.running, computer)
         seen = await asyncio.to_thread(self._log_size)
         if pid is None:
-            for path in await asyncio.to_thread(self.remove_stale, computer):
-                say(f"Removed {path}, left behind by an engine that is gone.")
+            if removed := await asyncio.to_thread(self.remove_stale, computer):
+                names = ", ".join(str(path) for path in removed)
+                say(f"Removed what an engine that is gone left behind: {names}.")
             pid = await self._launch(computer)
             say(f"Started dockerd (pid {pid}), which logs to {self.log}.")
         await self._wait(computer, clock, pid, seen)
@@ -83,7 +88,7 @@ class Daemon:
     async def _launch(self, computer: Computer) -> int:
         mtu = await asyncio.to_thread(computer.mtu)
         options = [f"--mtu={mtu}"] if mtu is not None and mtu < USUAL_MTU else []
-        command = ["dockerd", *options, *self.arguments]
+        command = [*self.command, *options, *self.arguments]
         launched = await computer.call("/bin/sh", "-c", LAUNCH, "sh", str(self.log), *command)
         if launched.code:
             raise DaemonError(f"dockerd cannot be started: {launched.complaint}")
@@ -100,9 +105,8 @@ class Daemon:
             await clock.sleep(PAUSE)
 
     def _is_alive(self, computer: Computer, pid: int) -> bool:
-        """Ours, on its way from shell to dockerd, or one that somebody else started meanwhile."""
-        names = ("sh", "dash", "bash", "busybox", "setsid", "dockerd")
-        return any(computer.runs(pid, name) for name in names) or bool(self.running(computer))
+        """Ours, or one that somebody else started meanwhile."""
+        return computer.lives(pid) or self.running(computer) is not None
 
     async def _explain(self, problem: str, seen: int) -> str:
         lines = await asyncio.to_thread(self._tail, seen)

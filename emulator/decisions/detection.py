@@ -1,0 +1,126 @@
+"""How a repository without apprunner.yaml is recognised: by the buildpacks' rules, in order.
+
+App Runner has nothing like it. It only decides on what lies in the source directory, and says
+what it saw.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from emulator.decisions.app_configuration import FILE, misspelt
+from emulator.model.build import AppConfiguration, Buildpack, BuildProcess, DetectionRule, Runtime
+from emulator.model.errors import ConfigurationError, Place
+
+DOCKERFILE = "Dockerfile"
+PROCFILE = "Procfile"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detection:
+    """What was recognised; with `shell` the command is for `sh -c` (a Procfile's line)."""
+
+    buildpack: Buildpack
+    runtime: Runtime
+    rule: DetectionRule
+    build: tuple[str, ...]
+    command: str
+    shell: bool = False
+    port: int
+    because: tuple[str, ...]
+
+    @property
+    def configuration(self) -> AppConfiguration:
+        """The same as apprunner.yaml would say it.
+
+        For a revised build the commands belong in the run image: they may install outside /app.
+        """
+        revised = self.runtime.process is BuildProcess.REVISED
+        return AppConfiguration(
+            runtime=self.runtime.name,
+            build=() if revised else self.build,
+            pre_run=self.build if revised else (),
+            command=self.command,
+            port=self.port,
+        )
+
+
+def wanted(paths: Collection[str], buildpacks: Iterable[Buildpack]) -> tuple[str, ...]:
+    """The files of the source directory whose contents planning looks into."""
+    names = {FILE, DOCKERFILE, PROCFILE}
+    for buildpack in buildpacks:
+        for rule in buildpack.rules:
+            names.update(rule.files, rule.contains)
+        for dependency in buildpack.dependencies:
+            names.update(dependency.inputs, dependency.refuse)
+    return tuple(sorted(names.intersection(paths)))
+
+
+def detect(
+    *, paths: Collection[str], contents: Mapping[str, bytes], buildpacks: Sequence[Buildpack]
+) -> Detection:
+    """Raises ConfigurationError that lists what was looked for."""
+    web = procfile_command(contents)
+    found = [(b, r) for b in buildpacks for r in b.rules if _matches(r, paths, contents)]
+    # A rule that knows how to start comes first, of whichever language.
+    for buildpack, rule in found:
+        if rule.command or web:
+            return _detection(buildpack, rule, web)
+    if found:
+        raise _no_command(found[0][1])
+    raise _nothing(paths, buildpacks)
+
+
+def procfile_command(contents: Mapping[str, bytes]) -> str | None:
+    """The `web:` line; it is meant for a shell, with $PORT."""
+    text = contents.get(PROCFILE, b"").decode("utf-8", "replace")
+    match = re.search(r"^web[ \t]*:[ \t]*(\S.*?)\s*$", text, re.MULTILINE)
+    return match[1] if match else None
+
+
+def runtime_named(buildpack: Buildpack, name: str) -> Runtime:
+    """The buildpack's runtime of that name; the loader made sure that it exists."""
+    return next(runtime for runtime in buildpack.runtimes if runtime.name == name)
+
+
+def _matches(rule: DetectionRule, paths: Collection[str], contents: Mapping[str, bytes]) -> bool:
+    return all(path in paths for path in rule.files) and all(
+        path in contents and re.search(pattern, contents[path].decode("utf-8", "replace"))
+        for path, pattern in rule.contains.items()
+    )
+
+
+def _detection(buildpack: Buildpack, rule: DetectionRule, web: str | None) -> Detection:
+    runtime = runtime_named(buildpack, buildpack.runtime)
+    because = [f"There is no {FILE}: {rule.because}, so the runtime is {runtime.name}."]
+    if web is not None:
+        because.append(f"{PROCFILE} says how to start: {web}")
+    return Detection(
+        buildpack=buildpack,
+        runtime=runtime,
+        rule=rule,
+        build=rule.build,
+        command=web or rule.command,
+        shell=web is not None,
+        port=rule.port,
+        because=tuple(because),
+    )
+
+
+def _no_command(rule: DetectionRule) -> ConfigurationError:
+    return ConfigurationError(
+        Place(file=FILE),
+        f"missing, and although {rule.because}, nothing says how to start: add {FILE} with "
+        f"run.command, or a {PROCFILE} with a line `web: <command>`",
+    )
+
+
+def _nothing(paths: Collection[str], buildpacks: Sequence[Buildpack]) -> ConfigurationError:
+    lookout = [DOCKERFILE, PROCFILE]
+    lookout += [path for b in buildpacks for rule in b.rules for path in rule.files]
+    looked_for = ", ".join(dict.fromkeys(lookout))
+    hint = misspelt(paths)
+    message = f"missing, and nothing else was recognised (looked for {looked_for})"
+    if not paths:
+        message += "; the source directory holds no files"
+    return ConfigurationError(Place(file=FILE), f"{message}. {hint}" if hint else message)

@@ -1,0 +1,204 @@
+"""Buildpacks from their folders: a new language is a new folder with a buildpack.toml."""
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from importlib.resources import files
+from pathlib import Path
+from types import MappingProxyType
+from typing import TypeVar
+
+import tomli
+
+from emulator.model.build import (
+    BaseImage,
+    Buildpack,
+    BuildProcess,
+    DependencyCommand,
+    DetectionRule,
+    Runtime,
+)
+from emulator.model.configuration import DEFAULT_PORT
+from emulator.model.errors import ConfigurationError, Place
+
+FILE = "buildpack.toml"
+_LAST_PORT = 65535
+T = TypeVar("T")
+
+
+def folder() -> Path:
+    """Where the buildpacks are: beside the package in a checkout, else inside the package."""
+    package = Path(str(files("emulator")))
+    checkout = package.parent / "buildpacks"
+    return checkout if checkout.is_dir() else package / "buildpacks"
+
+
+def load(folder: Path) -> tuple[Buildpack, ...]:
+    """All of them, by name. Raises ConfigurationError with the file and the key."""
+    try:
+        found = sorted(folder.glob(f"*/{FILE}"))
+    except OSError as error:
+        raise _error(str(folder), "", f"cannot be read: {error.strerror}") from error
+    if not found:
+        raise _error(str(folder), "", f"no buildpacks: expected folders with a {FILE}")
+    buildpacks = tuple(_load(path) for path in found)
+    owners: dict[str, Path] = {}
+    for path, buildpack in zip(found, buildpacks, strict=True):
+        for runtime in buildpack.runtimes:
+            first = owners.setdefault(runtime.name, path)
+            if first != path:
+                message = f"the runtime {runtime.name} is in {first} already"
+                raise _error(str(path), "runtimes", message)
+    return buildpacks
+
+
+def _load(path: Path) -> Buildpack:
+    try:
+        document = tomli.loads(path.read_text("utf-8"))
+    except tomli.TOMLDecodeError as error:
+        line = re.search(r"at line (\d+)", str(error))
+        place = Place(file=str(path), line=int(line[1]) if line else 0)
+        raise ConfigurationError(place, f"not TOML: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise _error(str(path), "", f"cannot be read: {error}") from error
+    return _buildpack(_Section(str(path), "", document), path.parent.name)
+
+
+def _error(file: str, key: str, message: str) -> ConfigurationError:
+    return ConfigurationError(Place(file=file, key=key), message)
+
+
+class _Section:
+    """A TOML table whose keys are taken out one by one; what is left is unknown."""
+
+    def __init__(self, file: str, key: str, table: Mapping[str, object]) -> None:
+        self._file = file
+        self._key = key
+        self._table = dict(table)
+
+    def error(self, key: str, message: str) -> ConfigurationError:
+        return _error(self._file, f"{self._key}.{key}".strip("."), message)
+
+    def finish(self) -> None:
+        for key in self._table:
+            raise self.error(key, "unknown key")
+
+    def text(self, key: str, default: str | None = None) -> str:
+        value = self._table.pop(key, default)
+        if not isinstance(value, str) or (default is None and not value):
+            raise self.error(key, "expected a text")
+        return value
+
+    def port(self, key: str) -> int:
+        value = self._table.pop(key, DEFAULT_PORT)
+        if not isinstance(value, int) or not 1 <= value <= _LAST_PORT:
+            raise self.error(key, f"expected a number from 1 to {_LAST_PORT}")
+        return value
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        value = self._table.pop(key, [])
+        if isinstance(value, list):
+            texts = tuple(item for item in value if isinstance(item, str) and item)
+            if len(texts) == len(value):
+                return texts
+        raise self.error(key, "expected a list of texts")
+
+    def pattern(self, key: str) -> str:
+        return self._checked(key, self.text(key))
+
+    def patterns(self, key: str) -> Mapping[str, str]:
+        """File names with a regular expression each."""
+        value = self._table.pop(key, {})
+        if not isinstance(value, dict):
+            raise self.error(key, "expected a table of file names and patterns")
+        patterns: dict[str, str] = {}
+        for name, text in value.items():
+            if not isinstance(text, str):
+                raise self.error(f"{key}.{name}", "expected a text")
+            patterns[name] = self._checked(f"{key}.{name}", text)
+        return MappingProxyType(patterns)
+
+    def _checked(self, key: str, pattern: str) -> str:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise self.error(key, f"not a regular expression: {error}") from error
+        return pattern
+
+    def table(self, key: str, read: "Callable[[_Section], T]") -> T:
+        value = self._table.pop(key, None)
+        if not isinstance(value, dict):
+            raise self.error(key, "expected a table")
+        return self._read(key, value, read)
+
+    def tables(self, key: str, read: "Callable[[_Section], T]") -> tuple[T, ...]:
+        value = self._table.pop(key, [])
+        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+            raise self.error(key, f"expected tables, each as [[{key}]]")
+        return tuple(self._read(f"{key}[{n}]", item, read) for n, item in enumerate(value))
+
+    def _read(self, key: str, value: Mapping[str, object], read: "Callable[[_Section], T]") -> T:
+        section = _Section(self._file, f"{self._key}.{key}".strip("."), value)
+        result = read(section)
+        section.finish()
+        return result
+
+    def one_of(self, key: str, valid: Collection[str]) -> str:
+        value = self.text(key)
+        if value not in valid:
+            raise self.error(key, f"expected one of {', '.join(valid)}, not {value!r}")
+        return value
+
+
+def _buildpack(section: _Section, name: str) -> Buildpack:
+    runtimes = section.tables("runtimes", _runtime)
+    names = [runtime.name for runtime in runtimes]
+    if not names or len(set(names)) < len(names):
+        raise section.error("runtimes", "expected at least one, each with a name of its own")
+    buildpack = Buildpack(
+        name=name,
+        runtimes=runtimes,
+        runtime=section.one_of("runtime", names),
+        rules=section.tables("rules", _rule),
+        dependencies=section.tables("dependencies", _dependency),
+    )
+    section.finish()
+    return buildpack
+
+
+def _runtime(section: _Section) -> Runtime:
+    return Runtime(
+        name=section.text("name"),
+        api=section.text("api"),
+        process=BuildProcess(section.one_of("process", tuple(BuildProcess))),
+        base=section.table("base", _base),
+        versions=section.texts("versions"),
+    )
+
+
+def _base(section: _Section) -> BaseImage:
+    return BaseImage(
+        image=section.text("image"),
+        packages=section.texts("packages"),
+        setup=section.texts("setup"),
+    )
+
+
+def _rule(section: _Section) -> DetectionRule:
+    return DetectionRule(
+        files=section.texts("files"),
+        contains=section.patterns("contains"),
+        build=section.texts("build"),
+        command=section.text("command", ""),
+        port=section.port("port"),
+        because=section.text("because"),
+    )
+
+
+def _dependency(section: _Section) -> DependencyCommand:
+    return DependencyCommand(
+        pattern=section.pattern("pattern"),
+        inputs=section.texts("inputs"),
+        required=section.texts("required"),
+        refuse=section.patterns("refuse"),
+        outputs=section.texts("outputs"),
+    )
