@@ -139,8 +139,13 @@ class Story:
 
     def _settled(self) -> None:
         """The visitors stay until the old instances are gone: that is when requests get lost."""
-        self._until(lambda: self._client.get(service(NAME))["Status"] == "RUNNING", "RUNNING")
-        self._until(lambda: len(self._instances()) == 1, "one instance")
+        self._until(self._only_the_newest_serves, "the new version alone")
+
+    def _only_the_newest_serves(self) -> bool:
+        described = self._client.get(service(NAME))
+        own = described["Emulator"]
+        versions = {instance.get("Revision") for instance in own["Instances"]}
+        return described["Status"] == "RUNNING" and versions == {own["Revision"]}
 
     def _check(self, load: Load) -> None:
         if load.failures:
@@ -151,6 +156,9 @@ class Story:
 
     def _scale_out(self) -> None:
         self._stage.chapter(f"{VISITORS} slow requests at once, {CONCURRENCY} per instance")
+        scaling = {"MaxConcurrency": CONCURRENCY, "MinSize": 1, "MaxSize": MOST}
+        accepted = self._client.post(service(NAME), {"Emulator": {"AutoScaling": scaling}})
+        follow.checked(follow.operation(self._client, accepted, quiet=True))
         load = Load(self._address, SLOW, pause=0.0)
         with load.from_visitors(VISITORS):
             self._until(lambda: len(self._serving()) == MOST, f"{MOST} instances that serve")
@@ -219,7 +227,6 @@ def _members(source: Path) -> Mapping[str, Any]:
     return {
         "SourceConfiguration": {"CodeRepository": code, "AutoDeploymentsEnabled": True},
         "InstanceConfiguration": {"Cpu": "256", "Memory": "512"},
-        "Emulator": {"AutoScaling": {"MaxConcurrency": CONCURRENCY, "MinSize": 1, "MaxSize": MOST}},
         "Tags": {
             "emulator:freeze-after": str(FREEZE_AFTER),
             "emulator:scale-to-zero-after": str(ZERO_AFTER),

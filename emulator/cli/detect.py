@@ -18,7 +18,7 @@ def detected(path: Path, branch: str | None) -> Mapping[str, Any]:
     from emulator import bootstrap  # noqa: PLC0415 - everything is behind it
 
     result: Mapping[str, Any] = bootstrap.detect(
-        context.settings(), found.root, found.directory, found.branch
+        context.settings(), Path(found.root), found.directory, found.branch
     )
     return result
 

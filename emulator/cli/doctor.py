@@ -33,9 +33,7 @@ class Finding(Protocol):
 def command(*, fix: bool, quiet: bool, as_json: bool) -> None:
     from emulator import bootstrap  # noqa: PLC0415 - everything is behind it
 
-    findings: Sequence[Finding] = bootstrap.doctor(
-        context.settings(), fix=fix, say=terminal.note
-    )
+    findings: Sequence[Finding] = bootstrap.doctor(context.settings(), fix=fix, say=terminal.note)
     if as_json:
         terminal.document([_view(finding) for finding in findings])
     else:

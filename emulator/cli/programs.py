@@ -2,6 +2,7 @@
 
 import os
 import select
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -46,20 +47,23 @@ def run_here(argv: Sequence[str], **variables: str) -> int:
     Ctrl-C goes to the program, as both are on the terminal; what it makes of it is the answer.
     """
     environment = process_environment(**variables)
-    with subprocess.Popen(argv, env=environment) as child:  # noqa: S603 - the user's own command
-        code = _ended(child)
+    # Before it starts, so that there is no moment at which Ctrl-C would be ours. A function, as
+    # the program would inherit SIG_IGN.
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        with subprocess.Popen(argv, env=environment) as child:  # noqa: S603 - the user's own command
+            code = _ended(child)
+    finally:
+        signal.signal(signal.SIGINT, before)
     return 128 - code if code < 0 else code
 
 
 def _ended(child: Child) -> int:
-    while True:
-        try:
-            return child.wait()
-        except KeyboardInterrupt:
-            continue
-        except SystemExit:  # we were told to end
-            child.terminate()
-            raise
+    try:
+        return child.wait()
+    except SystemExit:  # we were told to end
+        child.terminate()
+        raise
 
 
 def emulator(arguments: Sequence[str], *, log: BinaryIO, ready: int) -> Child:

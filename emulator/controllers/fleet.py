@@ -207,21 +207,12 @@ class Fleet:
 
     # -- coming ----------------------------------------------------------------------------------
 
-    def start(self, revision: Revision) -> None:
-        """From a fitting standby if there is one."""
-        standby = self._standby(revision)
+    def start(self, revision: Revision, standby: InstanceId | None) -> None:
+        """From a prepared instance, if one is given."""
         instance = standby or InstanceId(self._equipment.ports.identifiers.hexadecimal())
         self.launching[instance] = revision.id
         launch = self._launch(instance, revision, prepared=standby is not None)
         self.jobs.run(launch, instance)
-
-    def _standby(self, revision: Revision) -> InstanceId | None:
-        for instance in self._view.values():
-            free = instance.id not in self.jobs.busy
-            created = instance.state is ContainerState.CREATED
-            if free and created and instance.fingerprint == revision.fingerprint:
-                return instance.id
-        return None
 
     async def _launch(self, id_: InstanceId, revision: Revision, *, prepared: bool) -> None:
         meter = self._equipment.meter

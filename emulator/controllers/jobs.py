@@ -36,15 +36,17 @@ class Jobs:
         """An engine error is told in the event log; the next plan tries again."""
         if instance is not None:
             self.busy.add(instance)
-        self.beside(self._told(work, instance))
+        task = self.beside(self._told(work, instance))
+        task.add_done_callback(lambda _: work.close())  # cancelled before it began
 
-    def beside(self, work: Work) -> None:
+    def beside(self, work: Work) -> "asyncio.Task[None]":
         """Work that handles its own errors."""
         if self._group is None:
             raise RuntimeError("the worker does not run")
         task = self._group.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def cancel(self) -> None:
         """End what is under way: nobody needs it any more."""

@@ -187,6 +187,14 @@ class Platform:
         """None once the service is deleted."""
         return self._workers.get(service)
 
+    async def at_rest(self, key: str) -> Service:
+        """The service, once no operation is under way."""
+        ledger = self.ledger(key)
+        while ledger.operation is not None:
+            seen = ledger.bell.count
+            await ledger.bell.later(seen)
+        return ledger.service
+
     async def events(
         self, ledger: Ledger, *, after: int = 0, follow: bool = False
     ) -> AsyncIterator[Event]:

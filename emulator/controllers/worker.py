@@ -199,8 +199,8 @@ class Worker:
                     await self._deploy(commit)
             case reconcile.Build():
                 self._build()
-            case reconcile.Start(revision=revision):
-                self._fleet.start(revision)
+            case reconcile.Start(revision=revision, standby=standby):
+                self._fleet.start(revision, standby)
             case reconcile.Prepare(revision=revision):
                 self._fleet.prepare(revision)
             case reconcile.Freeze(instance=instance):

@@ -73,6 +73,7 @@ _CONTROL = re.compile(r"[\0-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")
 _INTERPOLATION = re.compile(r"\$\{\w+\}|\{\{resolve:")
 _PLAIN = re.compile(r"[A-Za-z/](?:[\w ./=@+-]*[\w/])?", re.ASCII)
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+_MISSPELT = re.compile(r"\.?app[-_]?runner\.ya?ml(\.txt)?")
 _LAST_PORT = 65535
 _LONG = 80  # of a text that a message repeats
 _FURTHER = 6  # problems told besides the first
@@ -89,7 +90,7 @@ def misspelt(paths: Iterable[str]) -> str | None:
         folder, _, name = path.rpartition("/")
         if name == FILE and folder:
             return f"{path} is read only if the source directory is /{folder}"
-        if not folder and re.fullmatch(r"\.?app[-_]?runner\.ya?ml(\.txt)?", name.lower()):
+        if not folder and name != FILE and _MISSPELT.fullmatch(name.lower()):
             return f"{path} is not read, the name must be exactly {FILE}: rename it"
     return None
 

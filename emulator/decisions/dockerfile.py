@@ -15,21 +15,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from emulator.model.build import BuildKind, BuildPlan, BuildProcess
 
 # Joined by && a command means the same, unless it has any of these.
-_NEEDS_EVAL = re.compile(r"\|\||;|#|\\$|<<|(?<![&>])&(?![&>\d])|^!")
+_NEEDS_EVAL = re.compile(r"\|\||;|#|\\$|<<|(?<![&>])&(?![&>\d])|^(?:!|--)")
 _KEY_LENGTH = 24
 
 
 def render(plan: BuildPlan, base: str) -> str:
     """The text of the Dockerfile; `base` is what the plan's base image is called here."""
-    match plan.kind:
-        case BuildKind.DOCKERFILE:
-            return plan.dockerfile
-        case BuildKind.LAYERED:
-            lines = _layered(plan, base)
-        case BuildKind.COMPLETE:
-            lines = _original(plan, base)
-            if plan.process is BuildProcess.REVISED:
-                lines = _revised(plan, base)
+    if plan.kind is BuildKind.DOCKERFILE:
+        return plan.dockerfile
+    if plan.kind is BuildKind.LAYERED:
+        lines = _layered(plan, base)
+    elif plan.process is BuildProcess.ORIGINAL:
+        lines = _original(plan, base)
+    else:
+        lines = _revised(plan, base)
     return "\n".join(lines) + "\n"
 
 
@@ -123,10 +122,9 @@ def _join(directory: str, path: str) -> str:
 
 
 def _copy(paths: Iterable[str], target: str) -> str:
-    """In JSON, as paths may hold blanks; the builder takes them for patterns."""
-    literal = [re.sub(r"([*?\[\\])", r"[\1]", path).replace("[\\]", "\\\\") for path in paths]
-    expanded = [path.replace("$", "\\$") for path in (*literal, target)]
-    return "COPY " + json.dumps(expanded, ensure_ascii=False)
+    """In JSON, as paths may hold blanks; the builder takes them for patterns, and expands $."""
+    literal = (re.sub(r"([*?\[])", r"[\1]", path).replace("$", "\\$") for path in paths)
+    return "COPY " + json.dumps([*literal, target], ensure_ascii=False)
 
 
 def _phase(title: str, commands: tuple[str, ...], env: Mapping[str, str]) -> Iterator[str]:
@@ -148,13 +146,14 @@ def _step(command: str, *, alone: bool) -> str:
 
 
 def _shell_quote(text: str) -> str:
-    """For sh, on one line: a Dockerfile's RUN cannot hold a line break inside quotes."""
+    """For sh, on one line: a RUN cannot hold a line break, nor `<<`, which begins a here-document.
+
+    Line breaks at the very end get lost.
+    """
     if "\n" in text or "\r" in text:
-        octal = "".join(
-            c if c.isascii() and (c.isalnum() or c in " ._/:=-") else _octal(c) for c in text
-        )
-        return f"\"$(printf '%b.' '{octal}' | sed '$s/\\.$//')\""
-    return "'" + text.replace("'", "'\\''") + "'"
+        octal = re.sub(r"[^\w ./:=,-]", lambda match: _octal(match[0]), text, flags=re.ASCII)
+        return f"\"$(printf '%b' '{octal}')\""
+    return "'" + text.replace("'", "'\\''").replace("<<", "<''<") + "'"
 
 
 def _octal(character: str) -> str:

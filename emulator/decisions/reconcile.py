@@ -11,7 +11,7 @@ Rules:
  5. Each action says why.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -84,6 +84,7 @@ class Start:
 
     revision: Revision
     reason: str
+    standby: InstanceId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,13 +180,14 @@ class Plan:
 def plan(s: Situation) -> Plan:
     """The next actions; all of them may be carried out at once."""
     wanted = _wanted(s)
+    starts = tuple(_starts(s, wanted))
     actions = (
         *_operation(s),
-        *_starts(s, wanted),
+        *starts,
         *_surplus(s, wanted),
         *_strangers(s, wanted),
         *_ends(s),
-        *_standbys(s, wanted),
+        *_standbys(s, wanted, taken={start.standby for start in starts}),
         *_freezes(s, wanted),
     )
     return Plan(actions=actions, due=_due(s))
@@ -373,14 +375,19 @@ def _delete(s: Situation) -> tuple[Action, ...]:
 # -- instances ---------------------------------------------------------------------------------
 
 
-def _starts(s: Situation, wanted: Mapping[RevisionId, tuple[Revision, int]]) -> Iterable[Action]:
+def _starts(s: Situation, wanted: Mapping[RevisionId, tuple[Revision, int]]) -> Iterable[Start]:
+    taken: set[InstanceId] = set()
     for revision, count in wanted.values():
         held = revision is s.serving and s.held_until is not None and s.now < s.held_until
         if held or _target_failed(s, revision):
             continue
         have = len(_of(s, revision)) + s.launching.get(revision.id, 0)
+        standbys = [i.id for i in _created(s) if i.observed.fingerprint == revision.fingerprint]
         for n in range(have, count):
-            yield Start(revision, reason=f"{n} of {count}")
+            standby = next((i for i in standbys if i not in taken), None)
+            if standby is not None:
+                taken.add(standby)
+            yield Start(revision, reason=f"{n} of {count}", standby=standby)
 
 
 def _target_failed(s: Situation, revision: Revision) -> bool:
@@ -438,14 +445,23 @@ def _overdue(s: Situation, i: Instance) -> bool:
     return i.drain_deadline is not None and s.now >= i.drain_deadline
 
 
-def _standbys(s: Situation, wanted: Mapping[RevisionId, tuple[Revision, int]]) -> Iterable[Action]:
+def _created(s: Situation) -> tuple[Instance, ...]:
+    """Prepared instances that nobody is busy with."""
+    created = ContainerState.CREATED
+    return tuple(i for i in s.instances if i.observed.state is created and i.id not in s.busy)
+
+
+def _standbys(
+    s: Situation,
+    wanted: Mapping[RevisionId, tuple[Revision, int]],
+    *,
+    taken: Collection[InstanceId | None],
+) -> Iterable[Action]:
     """One prepared instance that fits what serves, so that the way back is short; no others."""
-    created = [
-        i for i in s.instances if i.observed.state is ContainerState.CREATED and i.id not in s.busy
-    ]
     fits = {revision.fingerprint for revision, _ in wanted.values()}
-    spare = [i for i in created if s.standby and i.observed.fingerprint in fits]
-    for i in created:
+    free = [i for i in _created(s) if i.id not in taken]
+    spare = [i for i in free if s.standby and i.observed.fingerprint in fits]
+    for i in free:
         if i not in spare[:1]:
             yield Remove(i.id)
     ready = s.standby and s.operation is None and s.serving is not None and bool(wanted)

@@ -8,12 +8,12 @@ out, also the files that `.gitattributes` keeps out of archives.
 """
 
 import asyncio
+import atexit
 import re
 import shlex
 import shutil
 import tempfile
 import threading
-import weakref
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Hashable, Iterable, Mapping, Sequence
 from contextlib import aclosing
@@ -261,7 +261,7 @@ class _EmptyRepositories:
                 (self._root / form / "HEAD").exists() for form in FORMATS
             ):
                 self._root = Path(tempfile.mkdtemp(prefix="apprunner-git-"))
-                weakref.finalize(self, shutil.rmtree, self._root, ignore_errors=True)
+                atexit.register(shutil.rmtree, self._root, ignore_errors=True)
                 for form, configuration in FORMATS.items():
                     _make_empty(self._root / form, configuration)
             return self._root

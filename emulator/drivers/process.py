@@ -2,23 +2,29 @@
 
 Every program gets a process group of its own, so that what it started ends with it. It inherits
 nothing but what the caller names: no environment, no standard input.
+
+The start is left to a thread and to `subprocess`, which does not copy this process to start
+another: uvloop's own way stops the event loop for 3 to 5 ms each time. Pipes are read by readiness,
+not by transports: uvloop's close their descriptor twice, and by then it may be somebody else's.
 """
 
 import asyncio
 import os
+import select
 import signal
+import threading
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from subprocess import DEVNULL, PIPE
-from typing import Any, cast
+from subprocess import DEVNULL, PIPE, Popen
+from typing import IO, cast
 
 CHUNK = 65_536
 AHEAD = 4  # chunks read ahead of a slow consumer
+BREATH = 100  # milliseconds after which a blocked write looks whether it is still wanted
+WITHOUT_LIMIT = 1 << 62
 KEPT_ERROR = 65_536  # the last bytes of stderr that are kept: enough for any message
-
-OUT, ERR = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +75,8 @@ async def run(
     An error of the `input` iterator ends the program and is raised as it is. A program that does
     not read its input is not an error.
     """
-    async with _child(argv, environment, cwd, fed=input is not None) as child:
+    fed = input is not None
+    async with _child(argv, environment, cwd, fed=fed, ahead=WITHOUT_LIMIT) as child:
         limit = asyncio.timeout(timeout)
         try:
             async with limit:
@@ -78,8 +85,10 @@ async def run(
             if not limit.expired():
                 raise  # the input's own
             text = f"{argv[0]} took longer than {timeout:g} s"
-            raise ProcessTimeoutError(text, code=-signal.SIGKILL, err=bytes(child.err)) from error
-        return Finished(child.code, b"".join(child.out), bytes(child.err))
+            raise ProcessTimeoutError(
+                text, code=-signal.SIGKILL, err=bytes(child.err.data)
+            ) from error
+        return Finished(child.code, b"".join(child.out.pieces), bytes(child.err.data))
 
 
 async def stream(
@@ -93,117 +102,201 @@ async def stream(
     Raises ProcessError at the end if the exit code is not 0. Closing it early kills the program.
     """
     async with _child(argv, environment, cwd, ahead=AHEAD * chunk) as child:
-        while data := await child.take(chunk):
+        while data := await child.out.take(chunk):
             yield data
         await child.closed.wait()
         if child.code:
             text = f"{argv[0]} failed with exit code {child.code}"
-            raise ProcessError(text, code=child.code, err=bytes(child.err))
+            raise ProcessError(text, code=child.code, err=bytes(child.err.data))
 
 
-class _Child(asyncio.SubprocessProtocol):
-    """Collects what a program writes; with `ahead`, no more than that waits to be taken."""
+class _Reader:
+    """A pipe out of the program, owned until it ends or is closed."""
 
-    def __init__(self, ahead: int | None) -> None:
-        self.transport: asyncio.SubprocessTransport
-        self.out: deque[bytes] = deque()
-        self.err = bytearray()
-        self.exited = asyncio.Event()
-        self.closed = asyncio.Event()  # exited, and all output is here
-        self.reads = True  # its stdin is open
-        self.writable = asyncio.Event()
-        self.writable.set()
+    def __init__(self, pipe: IO[bytes], ended: Callable[[], None]) -> None:
+        self.open = True
+        self._pipe = pipe
+        self._ended = ended
+        self._loop = asyncio.get_running_loop()
+        os.set_blocking(pipe.fileno(), False)
+        self._resume()
+
+    def receive(self, data: bytes) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        if self.open:
+            self.open = False
+            self._pause()
+            self._pipe.close()
+            self._ended()
+
+    def _pause(self) -> None:
+        self._loop.remove_reader(self._pipe.fileno())
+
+    def _resume(self) -> None:
+        self._loop.add_reader(self._pipe.fileno(), self._read)
+
+    def _read(self) -> None:
+        try:
+            data = os.read(self._pipe.fileno(), CHUNK)
+        except BlockingIOError:
+            return
+        if data:
+            self.receive(data)
+        else:
+            self.close()
+
+
+class _Output(_Reader):
+    """Stdout, piece by piece; not much more than `ahead` bytes wait to be taken."""
+
+    def __init__(self, pipe: IO[bytes], ended: Callable[[], None], ahead: int) -> None:
+        super().__init__(pipe, ended)
+        self.pieces: deque[bytes] = deque()
+        self.paused = False
         self._ahead = ahead
         self._waiting = 0
-        self._paused = False
-        self._open = {OUT, ERR}
         self._news = asyncio.Event()  # something to take, or nothing more will come
+
+    async def take(self, most: int) -> bytes:
+        """The next bytes; none at the end."""
+        while not self.pieces and self.open:
+            self._news.clear()
+            await self._news.wait()
+        if not self.pieces:
+            return b""
+        data = self.pieces.popleft()
+        if len(data) > most:
+            self.pieces.appendleft(data[most:])
+            data = data[:most]
+        self._waiting -= len(data)
+        if self.paused and self.open and self._waiting < self._ahead:
+            self.paused = False
+            self._resume()
+        return data
+
+    def receive(self, data: bytes) -> None:
+        self.pieces.append(data)
+        self._waiting += len(data)
+        self._news.set()
+        if self._waiting >= self._ahead:
+            self.paused = True
+            self._pause()
+
+    def close(self) -> None:
+        super().close()
+        self._news.set()
+
+
+class _Complaint(_Reader):
+    """Stderr: its end is kept, because that says what went wrong."""
+
+    def __init__(self, pipe: IO[bytes], ended: Callable[[], None]) -> None:
+        super().__init__(pipe, ended)
+        self.data = bytearray()
+
+    def receive(self, data: bytes) -> None:
+        self.data += data
+        del self.data[:-KEPT_ERROR]
+
+
+class _Input:
+    """Stdin, written by a thread; what the program no longer reads is lost, and no error."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        self.open = True
+        self._pipe = pipe
+        self._writing = threading.Lock()
+        os.set_blocking(pipe.fileno(), False)
+
+    async def write(self, data: bytes) -> None:
+        await asyncio.to_thread(self._write, data)
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._close)
+
+    def abort(self) -> None:
+        self.open = False
+
+    def _close(self) -> None:
+        with self._writing:
+            self.open = False
+            self._pipe.close()
+
+    def _write(self, data: bytes) -> None:
+        with self._writing:
+            poll, left = select.poll(), memoryview(data)
+            if self.open:
+                poll.register(self._pipe, select.POLLOUT)
+            while left and self.open:
+                poll.poll(BREATH)
+                try:
+                    left = left[os.write(self._pipe.fileno(), left) :]
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    self.open = False
+
+
+class _Child:
+    """A running program and its pipes."""
+
+    def __init__(self, process: Popen[bytes], ahead: int) -> None:
+        self.exited = asyncio.Event()
+        self.closed = asyncio.Event()  # exited, and all output is here
+        self._process = process
+        self._loop = asyncio.get_running_loop()
+        self.input = _Input(process.stdin) if process.stdin else None
+        self.out = _Output(cast("IO[bytes]", process.stdout), self._settle, ahead)
+        self.err = _Complaint(cast("IO[bytes]", process.stderr), self._settle)
+        self._expect_the_end()
 
     @property
     def code(self) -> int:
-        code = self.transport.get_returncode()
+        code = self._process.returncode
         return -signal.SIGKILL if code is None else code
 
-    @property
-    def _stdin(self) -> asyncio.WriteTransport:
-        return cast("asyncio.WriteTransport", self.transport.get_pipe_transport(0))
+    async def end(self) -> None:
+        """Kill what is left of the group, close the pipes, reap."""
+        if not self.closed.is_set():
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        self.out.close()
+        self.err.close()
+        if self.input is not None:
+            self.input.abort()
+            await self.input.close()
+        await self.exited.wait()
 
-    @property
-    def _stdout(self) -> asyncio.ReadTransport:
-        return cast("asyncio.ReadTransport", self.transport.get_pipe_transport(OUT))
-
-    async def take(self, most: int) -> bytes:
-        """The next bytes of stdout; none at its end."""
-        while not self.out and OUT in self._open:
-            self._news.clear()
-            await self._news.wait()
-        if not self.out:
-            return b""
-        data = self.out.popleft()
-        if len(data) > most:
-            self.out.appendleft(data[most:])
-            data = data[:most]
-        self._waiting -= len(data)
-        self._resume()
-        return data
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.SubprocessTransport", transport)
-
-    def pipe_data_received(self, fd: int, data: bytes) -> None:
-        if fd == ERR:
-            self.err += data
-            del self.err[:-KEPT_ERROR]  # the end says what went wrong
+    def _expect_the_end(self) -> None:
+        try:
+            descriptor = os.pidfd_open(self._process.pid)
+        except (AttributeError, OSError):  # not Linux, or before 5.3
+            threading.Thread(target=self._wait, daemon=True).start()
             return
-        self.out.append(data)
-        self._waiting += len(data)
-        self._news.set()
-        self._pause()
+        self._loop.add_reader(descriptor, self._read_the_end, descriptor)
 
-    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:  # noqa: ARG002
-        if fd == 0:
-            self._stop_reading()
-        self._open.discard(fd)
-        self._news.set()
-        self._settle()
+    def _read_the_end(self, descriptor: int) -> None:
+        self._loop.remove_reader(descriptor)
+        os.close(descriptor)
+        self._process.poll()  # reaps
+        self._exit()
 
-    def process_exited(self) -> None:
+    def _wait(self) -> None:
+        self._process.wait()
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._exit)
+
+    def _exit(self) -> None:
         self.exited.set()
-        self._stop_reading()
+        if self.input is not None:
+            self.input.abort()  # nobody reads it any more
         self._settle()
-
-    def pause_writing(self) -> None:
-        self.writable.clear()
-
-    def resume_writing(self) -> None:
-        self.writable.set()
-
-    def feed(self, data: bytes) -> None:
-        if self.reads and not self._stdin.is_closing():
-            self._stdin.write(data)
-
-    def feed_no_more(self) -> None:
-        if self.reads and not self._stdin.is_closing():
-            self._stdin.close()
-
-    def _stop_reading(self) -> None:
-        self.reads = False
-        self.writable.set()
 
     def _settle(self) -> None:
-        # Not connection_lost: uvloop may call it before the last output has come.
-        if self.exited.is_set() and not self._open:
+        if self.exited.is_set() and not self.out.open and not self.err.open:
             self.closed.set()
-
-    def _pause(self) -> None:
-        if self._ahead is not None and self._waiting >= self._ahead and not self._paused:
-            self._paused = True
-            self._stdout.pause_reading()
-
-    def _resume(self) -> None:
-        if self._paused and self._ahead is not None and self._waiting < self._ahead:
-            self._paused = False
-            self._stdout.resume_reading()
 
 
 @asynccontextmanager
@@ -213,56 +306,52 @@ async def _child(
     cwd: str | None,
     *,
     fed: bool = False,
-    ahead: int | None = None,
+    ahead: int,
 ) -> AsyncGenerator[_Child]:
-    loop = asyncio.get_running_loop()
-    starting = loop.subprocess_exec(
-        lambda: _Child(ahead),
-        *argv,
-        stdin=PIPE if fed else DEVNULL,
-        stdout=PIPE,
-        stderr=PIPE,
-        env={"PATH": os.defpath} if environment is None else dict(environment),
-        cwd=cwd,
-        start_new_session=True,  # a group of its own, and no terminal to ask at
-    )
+    def spawn() -> Popen[bytes]:
+        return Popen(
+            argv,
+            stdin=PIPE if fed else DEVNULL,
+            stdout=PIPE,
+            stderr=PIPE,
+            bufsize=0,
+            env={"PATH": os.defpath} if environment is None else environment,
+            cwd=cwd,
+            start_new_session=True,  # a group of its own, and no terminal to ask at
+        )
+
     try:
-        child = await _started(starting)
+        child = await _started(spawn, ahead)
     except OSError as error:
         raise await asyncio.to_thread(_not_started, argv[0], cwd, error) from error
     try:
         yield child
     finally:
-        await _end(child)
+        await child.end()
 
 
-async def _started(starting: Coroutine[Any, Any, tuple[Any, _Child]]) -> _Child:
+async def _started(spawn: Callable[[], Popen[bytes]], ahead: int) -> _Child:
     """A start is over in a millisecond, but half a start cannot be undone: it is not cancelled."""
-    task = asyncio.get_running_loop().create_task(starting)
+
+    async def start() -> _Child:
+        return _Child(await asyncio.to_thread(spawn), ahead)
+
+    task = asyncio.get_running_loop().create_task(start())
     cancelled = None
     while not task.done():
         try:
             await asyncio.wait({task})
         except asyncio.CancelledError as error:
             cancelled = error
-    _, child = task.result()
+    child = task.result()
     if cancelled:
-        await _end(child)
+        await child.end()
         raise cancelled
     return child
 
 
-async def _end(child: _Child) -> None:
-    """Kill what is left of the group, and reap the program."""
-    if not child.closed.is_set():
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.transport.get_pid(), signal.SIGKILL)
-    child.transport.close()
-    await child.exited.wait()
-
-
 def _not_started(program: str, cwd: str | None, error: OSError) -> ProcessError:
-    if cwd is not None and not os.path.isdir(cwd):  # noqa: PTH112 - not in a coroutine
+    if cwd is not None and not os.path.isdir(cwd):  # noqa: PTH112 - no Path needed for it
         return ProcessError(f"there is no directory {cwd}", code=127)
     if isinstance(error, FileNotFoundError):
         return MissingProgramError(f"{program} is not installed or not on the PATH", code=127)
@@ -270,30 +359,29 @@ def _not_started(program: str, cwd: str | None, error: OSError) -> ProcessError:
 
 
 async def _feed_until_closed(child: _Child, data: AsyncIterator[bytes] | bytes | None) -> None:
-    if not isinstance(data, AsyncIterator):
-        if data is not None:
-            child.feed(data)
-            child.feed_no_more()
+    if child.input is None or data is None:
         await child.closed.wait()
         return
     try:
         async with asyncio.TaskGroup() as group:
-            feeding = group.create_task(_feed(child, data))
+            feeding = group.create_task(_feed(child.input, data))
             await child.closed.wait()
             feeding.cancel()
     except BaseExceptionGroup as failed:
         raise failed.exceptions[0] from None
 
 
-async def _feed(child: _Child, data: AsyncIterator[bytes]) -> None:
+async def _feed(program: _Input, data: AsyncIterator[bytes] | bytes) -> None:
+    if isinstance(data, bytes):
+        await program.write(data)
+        await program.close()
+        return
     try:
         async for piece in data:
-            await child.writable.wait()
-            if not child.reads:
+            await program.write(piece)
+            if not program.open:
                 break
-            child.feed(piece)
-            await asyncio.sleep(0)  # noqa: TID251 - not for time: others, and its end, come first
-        child.feed_no_more()
+        await program.close()
     finally:
         if isinstance(data, AsyncGenerator):
             await data.aclose()

@@ -29,12 +29,15 @@ _PLAIN_WORDS = (
     ("did not find expected '-' indicator", "the indentation does not fit the list above"),
     ("sequence entries are not allowed", "a `- ` entry cannot stand here"),
     ("unexpected end of stream", "a quote or bracket is opened and never closed"),
+    ("expected ',' or", "a bracket is opened and not closed"),
     ("unknown escape character", "an unknown escape in double quotes: use single quotes"),
     ("undefined alias", "an alias (*name) without its anchor (&name)"),
     ("cannot start any token", "a text cannot begin with this character: quote it"),
     ("special characters are not allowed", "the file holds a control character"),
     ("control characters are not allowed", "the file holds a control character"),
 )
+
+_OPENED = ("unexpected end of stream", "could not find expected ':'", "expected ',' or")
 
 
 def load(data: bytes, file: str) -> Node:
@@ -70,17 +73,24 @@ def _error(file: str, line: int, message: str, key: str = "") -> ConfigurationEr
 
 
 def _syntax_error(error: yaml.YAMLError, text: str, file: str) -> ConfigurationError:
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    position = getattr(error, "position", None)
-    if mark is not None:
-        line = min(mark.line, text.count("\n")) + 1
-    else:
-        line = text.count("\n", 0, position) + 1 if isinstance(position, int) else 1
-    raw = getattr(error, "problem", None) or getattr(error, "reason", None) or "it cannot be parsed"
-    if _TAB_INDENT.match(text.split("\n")[line - 1]):
+    raw = str(getattr(error, "problem", None) or getattr(error, "reason", None) or "not readable")
+    lines = text.split("\n")
+    line = min(_line_of(error, raw, text), len(lines))
+    if _TAB_INDENT.match(lines[line - 1]):
         return _error(file, line, "not YAML: a tab indents this line, YAML wants blanks")
-    meaning = next((words for said, words in _PLAIN_WORDS if said in str(raw)), str(raw))
+    meaning = next((words for said, words in _PLAIN_WORDS if said in raw), raw)
     return _error(file, line, f"not YAML: {meaning}")
+
+
+def _line_of(error: yaml.YAMLError, raw: str, text: str) -> int:
+    """Where the mistake is: for what is never closed, where it was opened."""
+    began, noticed = (getattr(error, f"{what}_mark", None) for what in ("context", "problem"))
+    mark = began if any(said in raw for said in _OPENED) else noticed
+    mark = mark or noticed or began
+    if mark is not None:
+        return int(mark.line) + 1
+    position = getattr(error, "position", 0)
+    return text.count("\n", 0, position) + 1
 
 
 class _Open:

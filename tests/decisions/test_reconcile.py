@@ -62,7 +62,7 @@ class TestSteadyState:
     def test_replaces_and_removes_an_instance_that_died(self):
         dead = instance("dead", R1, state=ContainerState.EXITED)
         wanted = actions(service(revision=R1), dead, STANDBY, serving=R1)
-        assert wanted == (Start(R1, reason="0 of 1"), Remove(dead.id))
+        assert wanted == (Start(R1, reason="0 of 1", standby=STANDBY.id), Remove(dead.id))
 
     def test_holds_a_crash_loop_back(self):
         s = situation(service(revision=R1), STANDBY, serving=R1, held_until=NOW + 4)
@@ -72,7 +72,10 @@ class TestSteadyState:
     def test_drains_an_unhealthy_instance_while_another_starts(self):
         sick = instance("sick", R1, health=Health.UNHEALTHY)
         wanted = actions(service(revision=R1), sick, STANDBY, serving=R1)
-        assert wanted == (Start(R1, reason="0 of 1"), Drain(sick.id, "unhealthy"))
+        assert wanted == (
+            Start(R1, reason="0 of 1", standby=STANDBY.id),
+            Drain(sick.id, "unhealthy"),
+        )
 
     def test_scales_in_the_instance_that_is_needed_least(self):
         busy = instance("busy", R1, in_flight=3)
@@ -361,7 +364,9 @@ def any_situation(draw):
 
 @given(any_situation())
 def test_no_instance_gets_two_jobs_and_none_that_has_one(s):
-    touched = [a.instance for a in plan(s).actions if isinstance(a, Freeze | Stop | Remove)]
+    actions = plan(s).actions
+    touched = [a.instance for a in actions if isinstance(a, Freeze | Stop | Remove)]
+    touched += [a.standby for a in actions if isinstance(a, Start) and a.standby]
     assert len(touched) == len(set(touched))
     assert not s.busy & set(touched)
 

@@ -267,7 +267,7 @@ class DockerRig:
                 task.cancel()
 
     async def tail(self, instance: InstanceId) -> tuple[str, ...]:
-        return await self.logs.tail(self.service.id, f"instance/{instance}", 100_000)
+        return await self.logs.tail(self.service.id, f"instance/{instance}", 1_000_000)
 
     async def close(self) -> None:
         self.restart()
@@ -292,7 +292,6 @@ class Relay:
         self.path = path
         self.target = target
         self.engine = Engine(connection_to(f"unix://{path}", origin="test"))
-        self.connected = asyncio.Event()
         self._writers: set[asyncio.StreamWriter] = set()
 
     async def __aenter__(self) -> Self:
@@ -315,7 +314,6 @@ class Relay:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         their_reader, their_writer = await asyncio.open_unix_connection(self.target)
         self._writers |= {writer, their_writer}
-        self.connected.set()
         await asyncio.gather(_pump(reader, their_writer), _pump(their_reader, writer))
 
 

@@ -10,7 +10,7 @@ from contextlib import aclosing
 import pytest
 
 from emulator.drivers.docker import connect, freezer, sandbox
-from emulator.drivers.docker.application_logs import Cursor, Line, parse_frame
+from emulator.drivers.docker.application_logs import Cursor, Line, Order, parse_frame
 from emulator.drivers.docker.connect import Tls, connection_to, find_connection
 from emulator.drivers.docker.engine import Engine, NotFoundError, _negotiated, _take_frames
 from emulator.drivers.docker.freezer import KernelFreezer, find_switch
@@ -269,6 +269,23 @@ class TestReading:
         assert cursor == Cursor(2, 2)
         assert cursor.after([Line(2, "d")]) == Cursor(2, 3)
         assert cursor.after([Line(3, "e")]) == Cursor(3, 1)
+
+    def test_a_repeated_line_ends_what_is_new_but_a_reordered_one_does_not(self):
+        order = Order()
+        second = 1_000_000_000
+        lines = [Line(5 * second, "a"), Line(5 * second + 9, "b"), Line(5 * second + 4, "late")]
+        assert order.until_repeated(lines) == lines
+        more = [Line(6 * second, "c"), lines[0], Line(7 * second, "d")]
+        assert order.until_repeated(more) == more[:1]
+
+    def test_a_line_from_long_ago_is_a_repetition_even_if_nobody_remembers_it(self):
+        order = Order()
+        order.until_repeated([Line(5_000_000_000, "a")])
+        assert order.until_repeated([Line(4_000_000_000, "forgotten")]) == []
+
+    def test_equal_parts_of_one_long_line_are_kept(self):
+        parts = [Line(1, "x"), Line(1, "x"), Line(1, "x")]
+        assert Order().until_repeated(parts) == parts
 
     def test_never_is_no_time(self):
         assert parse_time("0001-01-01T00:00:00Z") is None

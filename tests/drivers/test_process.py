@@ -200,9 +200,9 @@ async def test_a_slow_reader_holds_the_program_back():
     script = "yes | head -c 100000000"
     async with aclosing(stream("sh", "-c", script + "; echo done >&2")) as output:
         await anext(output)
-        child = output.ag_frame.f_locals["child"]
-        await until(lambda: child._paused)
-        assert sum(map(len, child.out)) < MEGABYTE
+        out = output.ag_frame.f_locals["child"].out
+        await until(lambda: out.paused)
+        assert sum(map(len, out.pieces)) < MEGABYTE
 
 
 @on_both_loops
@@ -231,3 +231,21 @@ async def test_a_hundred_programs_at_once_leave_nothing_open():
         tasks = [group.create_task(run("echo", str(number))) for number in range(100)]
     assert [int(task.result().out) for task in tasks] == list(range(100))
     await until(lambda: open_files() <= before)
+
+
+@on_both_loops
+async def test_the_end_is_noticed_where_the_kernel_has_no_descriptors_for_processes(monkeypatch):
+    monkeypatch.delattr(os, "pidfd_open")
+    assert (await run("sh", "-c", "echo out; exit 3")).code == 3
+    with pytest.raises(ProcessTimeoutError):
+        await run("sleep", "1000", timeout=0.05)
+
+
+@on_both_loops
+async def test_a_program_that_closes_its_input_and_goes_on_is_not_waited_for():
+    async def pieces() -> AsyncIterator[bytes]:
+        while True:
+            yield bytes(MEGABYTE)
+
+    finished = await run("sh", "-c", "exec 0<&-; sleep 0.2; echo done", input=pieces())
+    assert finished.out == b"done\n"

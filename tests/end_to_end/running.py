@@ -18,7 +18,7 @@ ENVIRONMENT = dict(os.environ)  # noqa: TID251 - a test run passes its environme
 OWNER_LABEL = "dev.apprunner-emulator.owner"
 
 
-class Failed(AssertionError):
+class Failed(AssertionError):  # noqa: N818 - short, and read often
     """A command that was to succeed did not."""
 
 
@@ -88,8 +88,10 @@ class Running:
         return listing.split()
 
     def networks(self) -> list[str]:
-        owner = self.owner()
-        return docker("network", "ls", "-q", "--filter", f"label={OWNER_LABEL}={owner}").split()
+        """Of services; builds share one that outlives them."""
+        mine = f"label={OWNER_LABEL}={self.owner()}"
+        of_services = "label=dev.apprunner-emulator.service"
+        return docker("network", "ls", "-q", "--filter", mine, "--filter", of_services).split()
 
     def owner(self) -> str:
         import sqlite3  # noqa: PLC0415 - only here

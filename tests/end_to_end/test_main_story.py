@@ -226,7 +226,7 @@ class TestLifeOfTheEmulator:
         emulator.start()
         until(lambda: get(port, "/version")[1] == "2\n")
         assert emulator.port() == port
-        assert before not in str(emulator.describe()["Emulator"]["Instances"])
+        until(lambda: before not in str(emulator.describe()["Emulator"]["Instances"]))
 
     def test_a_second_emulator_is_refused(self, emulator):
         emulator.environment["APPRUNNER_API_PORT"] = "0"

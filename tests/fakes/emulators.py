@@ -13,7 +13,13 @@ from emulator.controllers.deployment import Deployer, Planner
 from emulator.controllers.meter import Meter
 from emulator.controllers.platform import Platform
 from emulator.controllers.router import Router
-from emulator.model.configuration import Extensions, ImageSource, ServiceConfiguration
+from emulator.drivers import buildpacks, yaml
+from emulator.model.configuration import (
+    CodeSource,
+    Extensions,
+    ImageSource,
+    ServiceConfiguration,
+)
 from emulator.model.service import Service
 from emulator.model.settings import Limits, Settings
 from emulator.ports import Ports
@@ -23,9 +29,11 @@ from tests.fakes.identifiers import CountingIdentifiers
 from tests.fakes.instances import FakeInstances
 from tests.fakes.logs import FakeLogs
 from tests.fakes.probe import FakeProbe
+from tests.fakes.repository import FakeRepository
 from tests.fakes.store import FakeStore
 from tests.fakes.world import World
 
+BUILDPACKS = buildpacks.load(buildpacks.folder())
 LIMITS = Limits(start=20.0, stop=1.0, drain=5.0, build=60.0)
 SETTINGS = Settings(state_dir="/nowhere", limits=LIMITS)
 EXTENSIONS = Extensions(scale_to_zero_after=30.0, freeze_after=5.0)
@@ -116,6 +124,7 @@ class Machine:
         self.instances = FakeInstances(self.world, self.clock)
         self.builder = FakeBuilder(self.world, self.clock)
         self.probe = FakeProbe(self.world, self.clock)
+        self.repository = FakeRepository()
 
     def ports(self, fuse: Fuse) -> Ports:
         return Ports(
@@ -124,7 +133,7 @@ class Machine:
             store=Guarded(self.store, fuse),
             instances=Guarded(self.instances, fuse),
             builder=Guarded(self.builder, fuse),
-            repository=None,
+            repository=Guarded(self.repository, fuse),
             probe=Guarded(self.probe, fuse),
             logs=self.logs,
             secrets=FakeSecrets(),
@@ -139,7 +148,7 @@ class Emulator:
         self.fuse = Fuse(kill_at)
         ports = machine.ports(self.fuse)
         meter = Meter(ports.store, ports.clock)
-        planner = Planner(ports.repository, buildpacks=(), parse=lambda data, file: None)
+        planner = Planner(ports.repository, buildpacks=BUILDPACKS, parse=yaml.load)
         self.platform = Platform(
             ports=ports,
             settings=SETTINGS,
@@ -212,3 +221,9 @@ def configuration(image: str = "app:1", **scaling) -> ServiceConfiguration:
         source=ImageSource(identifier=image), auto_deploy=False, extensions=EXTENSIONS
     )
     return replace(wanted, scaling=replace(wanted.scaling, **scaling))
+
+
+def code(repository: str = "/repo") -> ServiceConfiguration:
+    return ServiceConfiguration(
+        source=CodeSource(repository=repository, branch="main"), extensions=EXTENSIONS
+    )

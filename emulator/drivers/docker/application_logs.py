@@ -4,9 +4,14 @@ The engine's own files are bounded and end with the container; the streams stay.
 of the emulator a copy goes on where it stopped: beside each instance stands the time of the last
 line, and how many lines were copied with exactly that time. (A kill between a batch and that note
 repeats the batch: rather twice than never.)
+
+An engine that has rotated its files may send lines again, or fall silent for good though more is
+printed (20.10 does both). So a copy that sees an old line again, or hears nothing for a while after
+a lot, hangs up and asks again from the last line that is safe.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import asdict, dataclass, field
@@ -14,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from emulator.drivers.docker.concurrency import to_the_end
 from emulator.drivers.docker.engine import Engine, Frame, NotFoundError
 from emulator.drivers.docker.records import read_json, write_json
 from emulator.model.errors import EngineError, StoreError
@@ -23,6 +29,11 @@ from emulator.ports import Clock, LogLine, Logs
 BATCH: Final = 500  # lines
 PAUSE: Final = 0.05  # seconds between two looks: bounds what one chatty instance can take
 LONGEST: Final = 16_384  # characters of a line; the engine splits there too
+SLICE: Final = 250  # lines that are read without giving way to others
+QUIET: Final = 2.0  # seconds of silence after
+MUCH: Final = 65_536  # bytes, that make it worth asking again
+_REORDERED: Final = 100_000_000  # nanoseconds: stdout and stderr overtake each other by less
+_RECENT: Final = 4096  # lines
 _PATIENCE: Final = 10.0  # seconds for the rest of a log before its container is removed
 _RETRY: Final = 1.0
 _CURSOR: Final = "log.json"
@@ -46,9 +57,33 @@ class Cursor:
     count: int = 0
 
     def after(self, lines: Sequence[Line]) -> "Cursor":
-        last = lines[-1].at
+        last = max(line.at for line in lines)
+        if last < self.at:
+            return self
         same = sum(line.at == last for line in lines)
         return Cursor(last, same + (self.count if last == self.at else 0))
+
+
+@dataclass(slots=True)
+class Order:
+    """What one connection has brought, to notice when it begins again."""
+
+    newest: int = 0
+    recent: deque[Line] = field(default_factory=lambda: deque(maxlen=_RECENT))
+
+    def until_repeated(self, lines: Sequence[Line]) -> list[Line]:
+        """Those before the first that came before."""
+        for number, line in enumerate(lines):
+            if self._repeats(line):
+                return list(lines[:number])
+            self.newest = max(self.newest, line.at)
+            self.recent.append(line)
+        return list(lines)
+
+    def _repeats(self, line: Line) -> bool:
+        """A line may be older than another without being old: but not by much, nor twice."""
+        older = self.newest - line.at
+        return older > _REORDERED or (older > 0 and line in self.recent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +150,7 @@ class ApplicationLogs:
         while not copy.done.is_set():
             try:
                 await self._transfer(copy, follow=True)
+                await self._clock.sleep(PAUSE)
                 if not await self._runs(copy):
                     await self._transfer(copy, follow=False)
                     copy.done.set()
@@ -136,13 +172,16 @@ class ApplicationLogs:
         arrivals = self._arrivals(copy.container, cursor, follow=follow)
         async with aclosing(arrivals):
             async for lines in arrivals:
-                for start in range(0, len(lines), BATCH):
-                    batch = lines[start : start + BATCH]
-                    await self._logs.write(copy.service, [_log_line(copy, line) for line in batch])
                 cursor = cursor.after(lines)
-                await asyncio.to_thread(write_json, path, asdict(cursor))
+                await to_the_end(self._keep(copy, lines, cursor, path))
                 if follow:
                     await self._clock.sleep(PAUSE)
+
+    async def _keep(self, copy: Copy, lines: Sequence[Line], cursor: Cursor, path: Path) -> None:
+        for start in range(0, len(lines), BATCH):
+            batch = lines[start : start + BATCH]
+            await self._logs.write(copy.service, [_log_line(copy, line) for line in batch])
+        await asyncio.to_thread(write_json, path, asdict(cursor))
 
     async def _arrivals(
         self, container: str, cursor: Cursor, *, follow: bool
@@ -155,16 +194,46 @@ class ApplicationLogs:
             "follow": follow,
             "since": f"{cursor.at // _SECOND}.{cursor.at % _SECOND:09d}" if cursor.at else None,
         }
-        known = cursor.count
+        known, order = cursor.count, Order()
         frames = self._engine.frames("GET", f"/containers/{container}/logs", params)
-        async with aclosing(frames):
-            async for arrived in frames:
-                lines = [line for frame in arrived for line in parse_frame(frame, cursor.at)]
-                while known and lines and lines[0].at <= cursor.at:
+        arrivals = until_quiet(frames) if follow else frames
+        async with aclosing(frames), aclosing(arrivals):
+            async for arrived in arrivals:
+                lines = await self._parsed(arrived, cursor)
+                while known and lines and lines[0].at == cursor.at:
                     del lines[0]
                     known -= 1
-                if lines:
-                    yield lines
+                fresh = order.until_repeated(lines) if follow else lines
+                if fresh:
+                    yield fresh
+                if len(fresh) < len(lines):
+                    return
+
+    async def _parsed(self, frames: Sequence[Frame], cursor: Cursor) -> list[Line]:
+        """What the cursor covers is left out, should the engine send it all the same."""
+        lines: list[Line] = []
+        for start in range(0, len(frames), SLICE):
+            for frame in frames[start : start + SLICE]:
+                lines += [line for line in parse_frame(frame, cursor.at) if line.at >= cursor.at]
+            await self._clock.sleep(0)
+        return lines
+
+
+async def until_quiet(
+    frames: AsyncGenerator[list[Frame], None],
+) -> AsyncGenerator[list[Frame], None]:
+    """Ends when nothing comes for a while after a lot has come."""
+    carried = 0
+    while True:
+        try:
+            async with asyncio.timeout(QUIET if carried > MUCH else None):
+                arrived = await anext(frames, None)
+        except TimeoutError:
+            return
+        if arrived is None:
+            return
+        carried += sum(len(content) for _, content in arrived)
+        yield arrived
 
 
 def parse_frame(frame: Frame, otherwise: int = 0) -> list[Line]:

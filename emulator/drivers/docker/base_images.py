@@ -169,9 +169,10 @@ def recipe(base: BaseImage, debian: str) -> str:
     """The Dockerfile of a made image."""
     lines = [f"FROM {debian}"]
     if base.packages:
-        install = "DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends"
+        # Some hundred lines about single packages would bury what matters; errors still show.
+        install = "DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends"
         lines.append(
-            f"RUN apt-get update && {install} {' '.join(base.packages)}"
+            f"RUN apt-get update -qq && {install} {' '.join(base.packages)} > /dev/null"
             " && apt-get clean && rm -rf /var/lib/apt/lists/*"
         )
     return "\n".join((*lines, *(f"RUN {line}" for line in base.setup))) + "\n"

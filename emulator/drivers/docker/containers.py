@@ -1,9 +1,8 @@
 """An instance's own container: what it is given, and what is kept from it."""
 
-import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 from emulator.drivers.docker.engine import ConflictError, Engine, Json, NotFoundError
 from emulator.drivers.docker.host import Host
@@ -96,13 +95,3 @@ async def remove_container(engine: Engine, container: str) -> None:
     except ConflictError:  # somebody else is removing it
         with suppress(NotFoundError):
             await engine.post(f"/containers/{container}/wait", {"condition": "removed"})
-
-
-async def together(*work: Coroutine[Any, Any, object]) -> None:
-    """At the same time and each to its end, then the first error.
-
-    Hanging up on the engine in the middle would not stop it from finishing what it was asked.
-    """
-    for result in await asyncio.gather(*work, return_exceptions=True):
-        if isinstance(result, BaseException):
-            raise result

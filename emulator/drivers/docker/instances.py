@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Final
 
 from emulator.drivers.docker.application_logs import ApplicationLogs
+from emulator.drivers.docker.concurrency import together
 from emulator.drivers.docker.containers import (
     create_container,
     instance_body,
     instance_labels,
     remove_container,
-    together,
 )
 from emulator.drivers.docker.engine import ConflictError, Engine, Json, NotFoundError
 from emulator.drivers.docker.events import Changes

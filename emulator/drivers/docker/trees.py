@@ -9,12 +9,13 @@ import os
 import posixpath
 import shutil
 import tarfile
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
-from typing import IO, Final, TypeVarTuple, Unpack
+from typing import IO, Final
 
+from emulator.drivers.docker.concurrency import to_the_end
 from emulator.model.errors import EngineError
 
 MOUNT: Final = "/app"
@@ -23,7 +24,6 @@ _AT_ONCE: Final = 1024 * 1024
 _PLAIN, _EXECUTABLE, _DIRECTORY = 0o644, 0o755, 0o755
 
 Links = Sequence[tuple[str, str]]
-_A = TypeVarTuple("_A")
 Entry = tuple[tarfile.TarInfo, IO[bytes] | None]
 
 
@@ -31,7 +31,7 @@ async def lay_tree(archive: AsyncIterator[bytes], links: Links, directory: Path)
     """Make a directory hold the tree and the links (path, absolute target in the image) alone."""
     with SpooledTemporaryFile(max_size=_IN_MEMORY) as spool:
         await _collect(archive, spool)
-        await _to_the_end(_unpack, spool, links, directory)
+        await to_the_end(asyncio.to_thread(_unpack, spool, links, directory))
 
 
 async def pack_tree(archive: AsyncIterator[bytes], links: Links) -> AsyncGenerator[bytes, None]:
@@ -39,7 +39,7 @@ async def pack_tree(archive: AsyncIterator[bytes], links: Links) -> AsyncGenerat
     with SpooledTemporaryFile(max_size=_IN_MEMORY) as packed:
         with SpooledTemporaryFile(max_size=_IN_MEMORY) as spool:
             await _collect(archive, spool)
-            await _to_the_end(_pack, spool, links, packed)
+            await to_the_end(asyncio.to_thread(_pack, spool, links, packed))
         while chunk := await asyncio.to_thread(packed.read, _AT_ONCE):
             yield chunk
 
@@ -52,16 +52,6 @@ def empty_directory(directory: Path) -> None:
                 shutil.rmtree(entry.path)
             else:
                 Path(entry.path).unlink()
-
-
-async def _to_the_end(function: Callable[[Unpack[_A]], None], *arguments: *_A) -> None:
-    """In a thread. It cannot be cancelled, and nobody may clean up while it still writes."""
-    work = asyncio.get_running_loop().run_in_executor(None, function, *arguments)
-    try:
-        await asyncio.shield(work)
-    except asyncio.CancelledError:
-        await asyncio.wait([work])
-        raise
 
 
 async def _collect(archive: AsyncIterator[bytes], spool: IO[bytes]) -> None:

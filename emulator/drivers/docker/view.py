@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from emulator.drivers.docker.application_logs import ApplicationLogs
-from emulator.drivers.docker.containers import together
+from emulator.drivers.docker.concurrency import together
 from emulator.drivers.docker.engine import Engine, NotFoundError
 from emulator.drivers.docker.freezer import Freezer, Freezers
 from emulator.drivers.docker.host import Hosts

@@ -128,13 +128,17 @@ class Api:
         return web.json_response({})
 
     async def deploy(self, request: web.Request) -> web.Response:
-        """Create the service, or update it if there is one of that name."""
+        """Create the service, or update it if there is one of that name.
+
+        A deployment that a commit began is let finish first: the same person asked for both.
+        """
         name = requests.name(request.match_info["key"])
         members = await _members(request)
         existing = [s for s in self._platform.services() if s.name == name]
         if existing:
-            wanted = requests.configuration(members, existing[0].configuration)
-            result = await self._platform.update(existing[0].id, wanted)
+            service = await self._platform.at_rest(existing[0].id)
+            wanted = requests.configuration(members, service.configuration)
+            result = await self._platform.update(service.id, wanted)
         else:
             result = await self._platform.create(name, requests.configuration(members))
         return self._accepted(*result)

@@ -1,0 +1,188 @@
+"""What a repository without apprunner.yaml is taken for, by the buildpacks that there are."""
+
+import pytest
+
+from emulator.decisions.detection import detect, wanted
+from emulator.drivers import buildpacks
+from emulator.model.errors import ConfigurationError
+
+PACKS = buildpacks.load(buildpacks.folder())
+START = '{"scripts": {"start": "node x"}, "dependencies": {"ms": "1"}}'
+BUILD = '{"scripts": {"build": "x", "start": "node x"}, "dependencies": {"ms": "1"}}'
+REQUIREMENTS = ("pip3 install -r requirements.txt",)
+
+
+def detected(**files):
+    """Keyword arguments are file names with __ for the dot."""
+    contents = {name.replace("__", "."): text.encode() for name, text in files.items()}
+    return detect(paths=contents.keys(), contents=contents, buildpacks=PACKS)
+
+
+CASES = {
+    "Django": (
+        {"manage__py": "", "requirements__txt": "Django>=5\n", "main__py": ""},
+        *("python311", REQUIREMENTS, "python3 manage.py runserver 0.0.0.0:8080"),
+    ),
+    "Streamlit": (
+        {"app__py": "import streamlit as st\n", "requirements__txt": "streamlit\n"},
+        "python311",
+        REQUIREMENTS,
+        "streamlit run app.py --server.port 8080 --server.address 0.0.0.0 --server.headless true",
+    ),
+    "FastAPI": (
+        {"main__py": "app = FastAPI(title='x')\n", "requirements__txt": "fastapi\nuvicorn==1\n"},
+        *("python311", REQUIREMENTS, "python3 -m uvicorn main:app --host 0.0.0.0 --port 8080"),
+    ),
+    "FastAPI with its extras": (
+        {"app__py": "app: FastAPI = FastAPI()\n", "requirements__txt": "fastapi[standard]\n"},
+        *("python311", REQUIREMENTS, "python3 -m uvicorn app:app --host 0.0.0.0 --port 8080"),
+    ),
+    "Flask with gunicorn": (
+        {"app__py": "app = Flask(__name__)\n", "requirements__txt": "flask\ngunicorn\n"},
+        *("python311", REQUIREMENTS, "gunicorn --bind 0.0.0.0:8080 app:app"),
+    ),
+    "Flask": (
+        {"main__py": "app = flask.Flask(__name__)\n", "requirements__txt": "Flask==3\n"},
+        *("python311", REQUIREMENTS, "python3 -m flask --app main run --host 0.0.0.0 --port 8080"),
+    ),
+    "a script with requirements": (
+        {"server__py": "", "requirements__txt": "pyramid\n"},
+        *("python311", REQUIREMENTS, "python3 server.py"),
+    ),
+    "a script with pyproject.toml": (
+        {"main__py": "", "pyproject__toml": ""},
+        *("python311", ("pip3 install .",), "python3 main.py"),
+    ),
+    "a script with a Pipfile": (
+        {"app__py": "", "Pipfile": ""},
+        *("python311", ("pip3 install pipenv", "pipenv install --system"), "python3 app.py"),
+    ),
+    "a script alone": ({"main__py": ""}, "python311", (), "python3 main.py"),
+    "main before app": ({"main__py": "", "app__py": ""}, "python311", (), "python3 main.py"),
+    "npm start": ({"package__json": START}, "nodejs22", ("npm install --omit=dev",), "npm start"),
+    "npm start with a lock": (
+        {"package__json": START, "package-lock__json": "{}"},
+        *("nodejs22", ("npm ci --omit=dev",), "npm start"),
+    ),
+    "yarn": (
+        {"package__json": START, "yarn__lock": ""},
+        *("nodejs22", ("yarn install --frozen-lockfile --production",), "yarn start"),
+    ),
+    "a build script": (
+        {"package__json": BUILD},
+        *("nodejs22", ("npm install", "npm run build"), "npm start"),
+    ),
+    "a build script with a lock": (
+        {"package__json": BUILD, "package-lock__json": "{}"},
+        *("nodejs22", ("npm ci", "npm run build"), "npm start"),
+    ),
+    "a build script with yarn": (
+        {"package__json": BUILD, "yarn__lock": ""},
+        *("nodejs22", ("yarn install --frozen-lockfile", "yarn build"), "yarn start"),
+    ),
+    "nothing to install": (
+        {"package__json": '{"scripts": {"start": "node x"}, "dependencies": {}}'},
+        *("nodejs22", (), "npm start"),
+    ),
+    "a server without a start script": (
+        {"package__json": '{"dependencies": {"ms": "1"}}', "server__js": ""},
+        *("nodejs22", ("npm install --omit=dev",), "node server.js"),
+    ),
+    "a server with nothing to install": (
+        {"package__json": "{}", "index__js": ""},
+        *("nodejs22", (), "node index.js"),
+    ),
+    "a main file": (
+        {"package__json": '{"main": "lib/x.js", "dependencies": {"ms": "1"}}'},
+        *("nodejs22", ("npm install --omit=dev",), "node ."),
+    ),
+    "a script of Node.js alone": ({"index__js": ""}, "nodejs22", (), "node index.js"),
+    "Python with some assets": (
+        {"app__py": "app = Flask(__name__)", "requirements__txt": "flask", "package__json": "{}"},
+        *("python311", REQUIREMENTS, "python3 -m flask --app app run --host 0.0.0.0 --port 8080"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("files", "runtime", "build", "command"), CASES.values(), ids=CASES)
+def test_a_repository_is_recognised(files, runtime, build, command):
+    found = detected(**files)
+    assert (found.runtime.name, found.build, found.command) == (runtime, build, command)
+    assert found.port == 8080
+    assert not found.shell
+    assert found.because[0].startswith("There is no apprunner.yaml: ")
+
+
+def test_a_procfile_wins_over_the_defaults_and_is_for_a_shell():
+    found = detected(
+        Procfile="release: x\nweb:  gunicorn app:app --bind :$PORT  \nworker: y\n",
+        app__py="app = Flask(__name__)",
+        requirements__txt="flask",
+    )
+    assert found.command == "gunicorn app:app --bind :$PORT"
+    assert found.shell
+    assert found.build == REQUIREMENTS
+    assert "Procfile" in found.because[1]
+
+
+def test_a_procfile_is_enough_where_only_the_language_is_known():
+    found = detected(Procfile="web: python -m demo", requirements__txt="x")
+    assert (found.runtime.name, found.command) == ("python311", "python -m demo")
+
+
+def test_a_procfile_without_a_web_line_says_nothing():
+    assert not detected(Procfile="worker: x", main__py="").shell
+
+
+def test_a_known_language_without_a_start_asks_for_one():
+    with pytest.raises(ConfigurationError, match=r"there is a requirements\.txt, nothing says how"):
+        detected(requirements__txt="flask")
+
+
+def test_nothing_recognised_lists_what_was_looked_for():
+    with pytest.raises(ConfigurationError) as caught:
+        detected(README__md="x")
+    for name in ("Dockerfile", "Procfile", "package.json", "requirements.txt", "main.py"):
+        assert name in caught.value.message
+    assert caught.value.place.file == "apprunner.yaml"
+
+
+def test_an_empty_directory_is_said_to_be_empty():
+    with pytest.raises(ConfigurationError, match="no files"):
+        detected()
+
+
+def test_a_misspelt_file_is_named():
+    with pytest.raises(ConfigurationError, match=r"apprunner\.yml is not read"):
+        detected(apprunner__yml="")
+
+
+def test_a_rule_needs_the_contents_not_just_the_name():
+    """A file that was too large to read."""
+    with pytest.raises(ConfigurationError):
+        detect(paths={"package.json"}, contents={}, buildpacks=())
+    found = detect(paths={"package.json", "main.py"}, contents={}, buildpacks=PACKS)
+    assert found.command == "python3 main.py"
+
+
+def test_only_the_files_that_decide_are_asked_for():
+    paths = {
+        *("apprunner.yaml", "Dockerfile", "Procfile", "package.json", "yarn.lock", "binding.gyp"),
+        *("app.py", "src/app.py", "README.md", "huge.bin", "node_modules/x/package.json"),
+    }
+    assert wanted(paths, PACKS) == (
+        *("Dockerfile", "Procfile", "app.py", "apprunner.yaml", "binding.gyp"),
+        *("package.json", "yarn.lock"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("files", "build", "pre_run"),
+    [
+        ({"main__py": "", "requirements__txt": "x"}, (), REQUIREMENTS),
+        ({"package__json": START}, (), ("npm install --omit=dev",)),
+    ],
+)
+def test_in_a_revised_build_the_commands_run_in_the_run_image(files, build, pre_run):
+    configuration = detected(**files).configuration
+    assert (configuration.build, configuration.pre_run) == (build, pre_run)

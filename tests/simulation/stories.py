@@ -1,0 +1,160 @@
+"""What a patient user wants, step by step: what was not accepted is asked for again.
+
+A step is a request (or something that happens outside the emulator) and what must come of it.
+"""
+
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from emulator.controllers.platform import Platform
+from emulator.model.errors import AppRunnerError
+from emulator.model.instance import ContainerState
+from emulator.model.operation import TRANSITIONS
+from emulator.model.service import Service, ServiceStatus
+from tests.fakes.emulators import Emulator, Killed, Machine, code, configuration
+
+SETTLED = 150.0  # virtual seconds within which everything must have come to rest
+APP = {"requirements.txt": "flask\n", "app.py": "print(1)\n"}
+
+
+@dataclass(frozen=True)
+class Step:
+    request: Callable[[Platform], Awaitable[object]]
+    holds: Callable[[], bool]
+    outside: bool = False
+
+
+class Story:
+    """`steps` are told in order; `done` of them hold already."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.done = 0
+        self.steps: list[Step] = []
+
+    @property
+    def service(self) -> Service | None:
+        live = [s for s in self.machine.store._services.values() if s.live]
+        return live[0] if live else None
+
+    @property
+    def all_services(self) -> list[Service]:
+        return list(self.machine.store._services.values())
+
+    def status(self, status: ServiceStatus) -> bool:
+        return self.service is not None and self.service.status is status
+
+    def serving(self):
+        if not self.status(ServiceStatus.RUNNING):
+            return None
+        return self.machine.store._revisions.get((self.service.id, self.service.revision))
+
+    async def tell(self, emulator: Emulator) -> bool:
+        """Carry on; True when the whole story was told."""
+        while self.done < len(self.steps):
+            step = self.steps[self.done]
+            if not await self._comes_about(step, emulator):
+                return False
+            self.done += 1
+        return True
+
+    async def _comes_about(self, step: Step, emulator: Emulator) -> bool:
+        for _ in range(3):
+            if step.holds():
+                return True
+            if self._may_ask(step):
+                with contextlib.suppress(Killed, AppRunnerError):
+                    await step.request(emulator.platform)
+            if await emulator.until(step.holds, within=SETTLED):
+                return True
+            if emulator.dead:
+                return False
+        return step.holds()
+
+    def _may_ask(self, step: Step) -> bool:
+        service = self.service
+        busy = service is not None and service.status is ServiceStatus.OPERATION_IN_PROGRESS
+        return step.outside or not busy
+
+    def leftovers(self) -> list[str]:
+        """What nobody needs."""
+        world, service = self.machine.world, self.service
+        own = world.of(service.id) if service else []
+        standbys = [s for s in own if s.state is ContainerState.CREATED]
+        exited = [s for s in own if s.state is ContainerState.EXITED]
+        live = {service.id} if service else set()
+        strangers = [c for c in world.containers.values() if c.seen.service not in live]
+        unfinished = [o for o in self.machine.store._operations.values() if TRANSITIONS[o.status]]
+        things = [*standbys[1:], *exited, *strangers, *(world.networks - live), *world.helpers]
+        return [repr(thing) for thing in [*things, *unfinished]]
+
+
+class ImageStory(Story):
+    """Create, update to two instances, pause, resume, deploy again."""
+
+    def __init__(self, machine: Machine) -> None:
+        super().__init__(machine)
+        status = ServiceStatus
+        self.steps = [
+            Step(lambda p: p.create("hello", configuration()), lambda: self.runs("app:1")),
+            Step(
+                lambda p: p.update(self.service.id, configuration("app:2", min_size=2)),
+                lambda: self.runs("app:2"),
+            ),
+            Step(lambda p: p.pause(self.service.id), lambda: self.status(status.PAUSED)),
+            Step(lambda p: p.resume(self.service.id), lambda: self.status(status.RUNNING)),
+            Step(lambda p: p.start_deployment(self.service.id), lambda: self.revision() > 2),
+        ]
+
+    def runs(self, image: str) -> bool:
+        revision = self.serving()
+        return revision is not None and revision.image == self.machine.world.images[image]
+
+    def revision(self) -> int:
+        return int(self.service.revision[1:]) if self.status(ServiceStatus.RUNNING) else 0
+
+
+class CodeStory(Story):
+    """A repository, new commits, a container removed by hand, a rollback, the end."""
+
+    def __init__(self, machine: Machine) -> None:
+        super().__init__(machine)
+        self.first = machine.repository.commit_files("/repo", APP)
+        self.second = self.third = ""
+        self.steps = [
+            Step(lambda p: p.create("hello", code()), lambda: self.commit() == self.first),
+            Step(self._commit_source, lambda: self.commit() == self.second != "", outside=True),
+            Step(self._commit_dependency, lambda: self.commit() == self.third != "", outside=True),
+            Step(self._remove_by_hand, self._healed, outside=True),
+            Step(lambda p: p.rollback(self.service.id), lambda: self.commit() == self.second),
+            Step(
+                lambda p: p.delete(self.service.id),
+                lambda: self.all_services != [] and self.service is None,
+            ),
+        ]
+        self._removed = False
+
+    def commit(self) -> str | None:
+        revision = self.serving()
+        return revision.commit if revision else None
+
+    async def _commit_source(self, _: Platform) -> None:
+        if not self.second:
+            files = {"app.py": "print(2)\n"}
+            self.second = self.machine.repository.commit_files("/repo", files)
+
+    async def _commit_dependency(self, _: Platform) -> None:
+        if not self.third:
+            files = {"requirements.txt": "flask\ngunicorn\n"}
+            self.third = self.machine.repository.commit_files("/repo", files)
+
+    async def _remove_by_hand(self, _: Platform) -> None:
+        running = [s for s in self.machine.world.of(self.service.id) if s.endpoint]
+        if running and not self._removed:
+            self._removed = True
+            self.machine.world.remove_by_hand(running[0].id)
+
+    def _healed(self) -> bool:
+        counts = self.machine.world.running(self.service.id) if self.service else {}
+        return self._removed and counts in ({self.service.revision: 1}, {})
