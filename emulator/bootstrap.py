@@ -20,12 +20,14 @@ from emulator.controllers.deployment import Deployer, Planner
 from emulator.controllers.meter import Meter
 from emulator.controllers.platform import Platform
 from emulator.controllers.router import Router
+from emulator.decisions import dockerfile
 from emulator.drivers import buildpacks, yaml
 from emulator.drivers.certificates import Certificates
 from emulator.drivers.clock import SystemClock
 from emulator.drivers.docker.builder import DockerBuilder
 from emulator.drivers.docker.engine import Engine
 from emulator.drivers.docker.instances import DockerInstances
+from emulator.drivers.docker.prune import prune_images
 from emulator.drivers.git import GitRepositories
 from emulator.drivers.identifiers import RandomIdentifiers
 from emulator.drivers.lock import StateLock
@@ -35,7 +37,6 @@ from emulator.drivers.probe import NetworkProbe
 from emulator.drivers.secrets import ConfiguredSecrets
 from emulator.drivers.store.database import Database
 from emulator.drivers.watch import Watcher
-from emulator.decisions import dockerfile
 from emulator.model.build import Buildpack
 from emulator.model.configuration import CodeSource
 from emulator.model.identifiers import InstanceId
@@ -307,15 +308,26 @@ async def _detect(settings: Settings, path: Path, directory: str, branch: str) -
         planner = Planner(repository, buildpacks=_buildpacks(), parse=yaml.load)
         source = CodeSource(repository=str(path), branch=branch, source_directory=f"/{directory}")
         snapshot = await planner.snapshot(source, None)
-        plan = planner.plan(snapshot, source, {})
+        decision = planner.decide(snapshot, source, {})
     finally:
         await repository.close()
+    plan = decision.plan
     return {
-        "Buildpack": plan.buildpack,
-        "Runtime": plan.runtime,
+        "Buildpack": decision.buildpack,
+        "Runtime": decision.runtime,
         "Kind": str(plan.kind),
         "Because": list(plan.reasons),
         "Warnings": list(plan.warnings),
         "Dockerfile": dockerfile.render(plan, plan.base.image if plan.base else ""),
-        "AppRunnerYaml": plan.app_runner_yaml,
+        "AppRunnerYaml": decision.app_runner_yaml,
     }
+
+
+def prune(settings: Settings, *, dry_run: bool) -> list[str]:
+    """Remove what nobody needs any more; returns what it was, in words."""
+    return asyncio.run(_prune(settings, dry_run=dry_run))
+
+
+async def _prune(settings: Settings, *, dry_run: bool) -> list[str]:
+    async with await Engine.connect(settings.environment) as engine:
+        return list(await prune_images(engine, dry_run=dry_run))

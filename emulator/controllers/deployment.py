@@ -67,10 +67,12 @@ class Planner:
             commit=found.id, message=found.subject, root=root, files=files, contents=contents
         )
 
-    def plan(self, snapshot: Snapshot, source: CodeSource, env: Mapping[str, str]) -> BuildPlan:
+    def decide(
+        self, snapshot: Snapshot, source: CodeSource, env: Mapping[str, str]
+    ) -> buildplan.Decision:
         """Raises ConfigurationError."""
         data = snapshot.contents.get(FILE)
-        return buildplan.plan(
+        return buildplan.decide(
             paths=snapshot.files.keys(),
             contents=snapshot.contents,
             node=self._parse(data, FILE) if data is not None else None,
@@ -169,7 +171,8 @@ class Deployer:
         if FILE in snapshot.contents:
             await ledger.say(f"Reading {FILE} config file.")
         try:
-            plan = self._planner.plan(snapshot, source, ledger.service.configuration.env)
+            env = ledger.service.configuration.env
+            plan = self._planner.decide(snapshot, source, env).plan
         except ConfigurationError as error:
             raise BuildError(f"Failed to read the configuration: {error}") from error
         if FILE in snapshot.contents:

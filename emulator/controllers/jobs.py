@@ -36,15 +36,18 @@ class Jobs:
         """An engine error is told in the event log; the next plan tries again."""
         if instance is not None:
             self.busy.add(instance)
-        task = self.beside(self._told(work, instance))
+        task = self._spawn(self._told(work, instance))
+        self._tasks.add(task)
         task.add_done_callback(lambda _: work.close())  # cancelled before it began
 
-    def beside(self, work: Work) -> "asyncio.Task[None]":
+    def beside(self, work: Work) -> None:
         """Work that handles its own errors."""
+        self._tasks.add(self._spawn(work))
+
+    def _spawn(self, work: Work) -> asyncio.Task[None]:
         if self._group is None:
             raise RuntimeError("the worker does not run")
         task = self._group.create_task(work)
-        self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 

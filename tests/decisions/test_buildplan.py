@@ -168,8 +168,7 @@ def test_the_exposed_port_of_the_last_stage_is_found(dockerfile, port):
 # -- layered or complete -------------------------------------------------------------------------
 
 PIP = "pip3 install -r requirements.txt"
-LAYERS = {
-    # what: (files, build of the layer, inputs, links)
+LAYERS = {  # the files; the layer's commands, inputs and links
     "python311 that installs in pre-run": (
         {FILE: yaml_of("python311", build=[PIP], pre_run=[PIP]), "requirements.txt": "flask"},
         *((PIP,), ("requirements.txt",), ()),
@@ -228,8 +227,7 @@ def test_commands_that_only_install_make_a_layer(files, build, inputs, links):
 
 
 ENV = "  env:\n    - name: A\n      value: b\n"
-WHOLE = {
-    # what: (files, why)
+WHOLE = {  # the files, and why
     "more than dependencies": (
         {FILE: yaml_of("nodejs18", build=["npm ci", "npm run build"]), "package.json": PACKAGE},
         "`npm run build` does more than install dependencies",

@@ -33,7 +33,7 @@ ORIGINAL = replace(COMPLETE, process=BuildProcess.ORIGINAL)
 
 
 def logical_lines(text):
-    return re.sub(r"\\\n\s*", "", text).splitlines()
+    return re.sub(r"\\\n\s*", "", text).split("\n")
 
 
 def runs(text):
@@ -203,12 +203,10 @@ values = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"
 @given(values)
 @settings(max_examples=25)
 def test_a_variable_s_value_arrives_as_it_is(value):
-    text = render(BuildPlan(kind=BuildKind.COMPLETE, base=BASE, build=("x",)), "b")
+    """But for line breaks at its very end."""
     script = phase('printf %s "$V"', V=value)
-    assert "\n" not in script
-    assert text.count("\nRUN ") == 2
     found = subprocess.run(["sh", "-c", script], capture_output=True, check=True).stdout
-    assert found.decode() == value.rstrip("\n") if "\r" not in value else found
+    assert found.decode() == value.rstrip("\n")
 
 
 safe = st.from_regex(r"[a-z][a-z0-9 ./=&|;#'\"$<>!\\-]{0,20}", fullmatch=True).map(str.strip)
