@@ -5,8 +5,8 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -44,26 +44,38 @@ def git(directory: str | Path, *arguments: str) -> Result:
 def run_here(argv: Sequence[str], **variables: str) -> int:
     """Run on this terminal to the end; its exit code as a shell gives it.
 
-    Ctrl-C goes to the program, as both are on the terminal; what it makes of it is the answer.
+    Ctrl-C reaches the program by itself, as both are on the terminal; a SIGTERM is passed on.
+    What the program makes of them is the answer.
     """
-    environment = process_environment(**variables)
-    # Before it starts, so that there is no moment at which Ctrl-C would be ours. A function, as
+    child: Child | None = None
+    told = False
+
+    def pass_on(*_: object) -> None:
+        nonlocal told
+        told = True
+        if child is not None:
+            child.terminate()
+
+    # Before it starts, so that there is no moment at which a signal would be ours. Functions, as
     # the program would inherit SIG_IGN.
-    before = signal.signal(signal.SIGINT, lambda *_: None)
-    try:
-        with subprocess.Popen(argv, env=environment) as child:  # noqa: S603 - the user's own command
-            code = _ended(child)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with (
+        _handled(signal.SIGINT, lambda *_: None),
+        _handled(signal.SIGTERM, pass_on),
+        subprocess.Popen(argv, env=process_environment(**variables)) as child,  # noqa: S603 - the user's own command
+    ):
+        if told:
+            child.terminate()
+        code = child.wait()
     return 128 - code if code < 0 else code
 
 
-def _ended(child: Child) -> int:
+@contextmanager
+def _handled(number: signal.Signals, handler: Callable[..., None]) -> Iterator[None]:
+    before = signal.signal(number, handler)
     try:
-        return child.wait()
-    except SystemExit:  # we were told to end
-        child.terminate()
-        raise
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 def emulator(arguments: Sequence[str], *, log: BinaryIO, ready: int) -> Child:

@@ -24,8 +24,9 @@ def emulator(flags: Mapping[str, Any]) -> Iterator[tuple[Client, str]]:
         client, _ = launch.running(state_dir, {**flags, **ANY_PORT})
         yield client, state_dir
     finally:
-        # A second Ctrl-C must not leave containers behind.
+        # A second signal must not leave containers behind.
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         try:
             if client is not None:
                 launch.stop(client, everything=True)

@@ -24,11 +24,15 @@ LARGEST_READ = 2_000_000  # bytes of a file that planning looks into
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """A commit's source directory, as far as planning reads it."""
+    """A commit's source directory, as far as planning reads it.
+
+    `root` is the repository's tree, `tree` the source directory's.
+    """
 
     commit: str
     message: str
     root: str
+    tree: str
     files: Mapping[str, TreeFile]
     contents: Mapping[str, bytes]
 
@@ -64,7 +68,12 @@ class Planner:
             f.path: await repository.read(path, f.blob) for f in wanted if f.size <= LARGEST_READ
         }
         return Snapshot(
-            commit=found.id, message=found.subject, root=root, files=files, contents=contents
+            commit=found.id,
+            message=found.subject,
+            root=root,
+            tree=tree,
+            files=files,
+            contents=contents,
         )
 
     def decide(
@@ -212,7 +221,7 @@ class Deployer:
             dockerfile=dockerfile.render(plan, base),
             tag=tag,
             repository=source.repository,
-            tree=snapshot.root,
+            tree=_context(plan, snapshot),
             paths=_paths(plan),
         )
         began = self._ports.clock.now()
@@ -234,6 +243,11 @@ def _directory(plan: BuildPlan) -> str | None:
     return f"/app/{plan.directory}".rstrip("/")
 
 
+def _context(plan: BuildPlan, snapshot: Snapshot) -> str:
+    """A repository's own Dockerfile sees its directory, as `docker build DIR` would show it."""
+    return snapshot.tree if plan.kind is BuildKind.DOCKERFILE else snapshot.root
+
+
 def _paths(plan: BuildPlan) -> tuple[str, ...]:
     """Of the context: a layered build sees only what its commands read."""
     if plan.kind is not BuildKind.LAYERED:
@@ -246,6 +260,6 @@ def _tag(name: str, plan: BuildPlan, base_id: str, snapshot: Snapshot) -> str:
     if plan.kind is BuildKind.LAYERED:
         key = dockerfile.dependency_key(plan, base_id, snapshot.contents)
     else:
-        key = dockerfile.complete_key(plan, base_id, snapshot.root)
+        key = dockerfile.complete_key(plan, base_id, _context(plan, snapshot))
     repository = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "service"
     return f"apprunner-emulator/{repository}:{key}"

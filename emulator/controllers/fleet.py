@@ -77,6 +77,7 @@ class Fleet:
         self._watched: set[InstanceId] = set()
         self._rest_locks: dict[InstanceId, asyncio.Lock] = {}
         self._seen_active: set[InstanceId] = set()
+        self._births: dict[InstanceId, tuple[Epoch, Epoch]] = {}
         self._adopting = True
 
     def _job_done(self, failed: bool) -> None:  # noqa: FBT001 - a callback
@@ -203,6 +204,7 @@ class Fleet:
         self._touched.add(instance)
         self._view.pop(instance, None)
         self._vitals.pop(instance, None)
+        self._births.pop(instance, None)
         self._rest_locks.pop(instance, None)
 
     # -- coming ----------------------------------------------------------------------------------
@@ -217,6 +219,7 @@ class Fleet:
     async def _launch(self, id_: InstanceId, revision: Revision, *, prepared: bool) -> None:
         meter = self._equipment.meter
         size = revision.size
+        began = self._clock.now()
         try:
             async with self._equipment.starts:
                 if not prepared:
@@ -239,6 +242,7 @@ class Fleet:
                 started_at=self._clock.now(),
             )
             self._see(running)
+            self._births[id_] = (began, self._clock.now())
         finally:
             self.launching.pop(id_, None)
 
@@ -373,4 +377,12 @@ class Fleet:
     def _verdict(self, patient: Patient) -> None:
         if patient.vitals.streak.health is Health.HEALTHY:
             self._equipment.meter.started(patient.id)
+            self._tell_birth(patient.id)
         self._poke()
+
+    def _tell_birth(self, instance: InstanceId) -> None:
+        """The phases of a start that requests were waiting for; a deployment tells its own."""
+        birth = self._births.pop(instance, None)
+        if birth is not None and self._ledger.operation is None:
+            text = narration.woken(instance, *birth, now=self._clock.now())
+            self.jobs.beside(self._ledger.say(text))

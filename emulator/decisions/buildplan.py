@@ -312,7 +312,7 @@ def _layered(base: BuildPlan, steps: tuple[Step, ...], files: Files) -> BuildPla
     prefix = f"{base.directory}/" if base.directory else ""
     reason = "Nothing is to be installed: the source runs on the base image, without a build."
     if steps:
-        same = ", ".join((*inputs, "the commands"))
+        same = " and ".join((*inputs, "the commands"))
         reason = f"Only dependencies are built: a commit that leaves {same} alone needs no build."
     return replace(
         base,

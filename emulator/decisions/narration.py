@@ -157,3 +157,12 @@ def last_lines(lines: Sequence[str]) -> str:
 def scaled(old: int, new: int, reason: str) -> str:
     plural = "" if new == 1 else "s"
     return f"Scaling from {old} to {new} instance{plural}: {reason}."
+
+
+def woken(instance: str, began: float, started: float, *, now: float) -> str:
+    """The phases of an instance's start, in seconds since the epoch."""
+    return (
+        f"Instance {instance[:8]} serves {1000 * (now - began):.0f} ms after it was needed: "
+        f"container started in {1000 * (started - began):.0f} ms, application healthy "
+        f"{1000 * (now - started):.0f} ms later."
+    )

@@ -10,7 +10,7 @@ import pytest
 from emulator.drivers.docker import sandbox
 from emulator.drivers.docker.engine import Engine, NotFoundError
 from emulator.drivers.docker.events import Changes
-from emulator.drivers.docker.labels import Role, labels
+from emulator.drivers.docker.labels import ROLE, Role, labels
 from emulator.model.errors import EngineError
 from emulator.model.instance import ContainerState, Endpoint
 from tests.conftest import ENVIRONMENT
@@ -169,7 +169,9 @@ class TestFreezing:
     async def test_a_thaw_that_overtakes_a_freeze_wins(self, rig):
         instance, endpoint = await rig.launch(rig.revision())
         await rig.answer(endpoint)
-        for _ in range(20):
+        for restarted in [True, False] * 15:
+            if restarted:  # then both must look for it first
+                rig.restart()
             await asyncio.gather(rig.instances.freeze(instance), rig.instances.thaw(instance))
             assert (await rig.seen(instance)).state is ContainerState.RUNNING
 
@@ -320,6 +322,17 @@ class TestLeftovers:
         await rig.instances.prepare(instance, rig.service, revision)
         assert await rig.answer(await rig.instances.start(instance, revision)) == "one"
 
+    @pytest.mark.parametrize("late", ["instance", "sandbox"])
+    async def test_what_a_killed_emulator_asked_for_may_arrive_late(self, rig, late):
+        own = rig.engine
+        async with Late(own.connection, late) as rig.engine:
+            rig.restart()
+            _, endpoint = await rig.launch(rig.revision())
+            assert await rig.answer(endpoint) == "one"
+            assert rig.engine.arrived
+            assert len(await rig.containers()) == 2
+        rig.engine = own
+
     async def test_old_images_and_build_containers_are_swept(self, rig):
         kept, old = await built(rig, "kept"), await built(rig, "old")
         labelled = labels(rig.owner, Role.BUILD)
@@ -343,6 +356,24 @@ class TestLeftovers:
         assert await rig.instances.observe() == ()
         assert (await other.seen(instance)).state is ContainerState.RUNNING
         await other.close()
+
+
+class Late(Engine):
+    """An engine in which a predecessor's create of one container overtakes ours."""
+
+    def __init__(self, connection, role):
+        super().__init__(connection)
+        self.role = role
+        self.arrived = False
+
+    async def post(self, path, params=None, **parts):
+        body = parts.get("json") or {}
+        wanted = path == "/containers/create" and body["Labels"][ROLE] == self.role
+        if wanted and not self.arrived:
+            with contextlib.suppress(NotFoundError):  # the sandbox's image is not there yet
+                await super().post(path, params, **parts)
+                self.arrived = True
+        return await super().post(path, params, **parts)
 
 
 async def built(rig, name):

@@ -6,6 +6,7 @@ whatever a kill left of one is found, and finished or removed, by asking the eng
 """
 
 import math
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -38,6 +39,7 @@ from emulator.model.settings import Limits
 from emulator.ports import Clock, Logs, Repository
 
 _NO_SUCH_COMMAND: Final = 127
+_PAUSES: Final = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6)  # seconds until a name that is taken is free
 _SLACK: Final = 60.0  # seconds beyond the grace until a stop counts as stuck
 
 
@@ -58,6 +60,7 @@ class DockerInstances:
         self._engine = engine
         self._owner = owner
         self._limits = limits
+        self._clock = clock
         self._hosts = Hosts(engine)
         self._records = Records(state_dir / "instances")
         self._logs = ApplicationLogs(engine, logs, clock, self._records.directory)
@@ -75,6 +78,7 @@ class DockerInstances:
             freezers=self._freezers,
         )
         self._preparing: set[InstanceId] = set()
+        self._thaws: Counter[InstanceId] = Counter()
 
     async def run(self) -> None:
         """Copy application logs until cancelled."""
@@ -97,7 +101,7 @@ class DockerInstances:
             await self.remove(instance)  # what a kill left of it
         self._preparing.add(instance)
         try:
-            await self._prepare(instance, service, revision)
+            await self._prepare_or_repeat(instance, service, revision)
         except EngineError:
             with suppress(EngineError):
                 await self.remove(instance)
@@ -124,12 +128,18 @@ class DockerInstances:
         return endpoint
 
     async def freeze(self, instance: InstanceId) -> None:
+        """A thaw that is asked for meanwhile has the last word."""
+        before = self._thaws[instance]
         freezer = self._freezers.known(instance) or await self._view.freezer(instance)
-        if freezer is not None:
-            await freezer.freeze()
+        if freezer is None or self._thaws[instance] != before:
+            return
+        await freezer.freeze()
+        if self._thaws[instance] != before:
+            await freezer.thaw()
 
     async def thaw(self, instance: InstanceId) -> None:
         """A request may be waiting: nothing is awaited before the kernel is told."""
+        self._thaws[instance] += 1
         freezer = self._freezers.known(instance) or await self._view.freezer(instance)
         if freezer is not None:
             await freezer.thaw()
@@ -151,6 +161,7 @@ class DockerInstances:
             await self._finish(found)
             await together(*(remove_container(self._engine, each) for each in found.ids))
         self._freezers.forget(instance)
+        del self._thaws[instance]
         await self._files.remove(instance)
 
     async def clear(self, service: ServiceId) -> None:
@@ -173,6 +184,21 @@ class DockerInstances:
         return (*removed, *await self._leftovers.sweep(services, images))
 
     # ---- steps
+
+    async def _prepare_or_repeat(
+        self, instance: InstanceId, service: Service, revision: Revision
+    ) -> None:
+        """What a killed emulator asked for may still be on its way.
+
+        The engine gives its name away first, and lists the container only when it is made.
+        """
+        for pause in _PAUSES:
+            try:
+                return await self._prepare(instance, service, revision)
+            except ConflictError:
+                await self._clock.sleep(pause)
+                await self.remove(instance)
+        return await self._prepare(instance, service, revision)
 
     async def _prepare(self, instance: InstanceId, service: Service, revision: Revision) -> None:
         """All that takes time at once: whatever a kill leaves of it, `observe` can tell."""
