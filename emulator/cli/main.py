@@ -15,6 +15,7 @@ from emulator import __version__
 from emulator.cli import context
 from emulator.cli.failure import Failure
 from emulator.model.errors import (
+    AddressInUseError,
     AppRunnerError,
     BuildError,
     ConfigurationError,
@@ -25,6 +26,7 @@ from emulator.model.errors import (
 
 INTERRUPTED = 130
 EXPECTED = (
+    AddressInUseError,
     AppRunnerError,
     BuildError,
     ConfigurationError,

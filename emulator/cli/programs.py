@@ -47,13 +47,13 @@ def run_here(argv: Sequence[str], **variables: str) -> int:
     Ctrl-C reaches the program by itself, as both are on the terminal; a SIGTERM is passed on.
     What the program makes of them is the answer.
     """
-    child: Child | None = None
+    children: list[Child] = []
     told = False
 
     def pass_on(*_: object) -> None:
         nonlocal told
         told = True
-        if child is not None:
+        for child in children:
             child.terminate()
 
     # Before it starts, so that there is no moment at which a signal would be ours. Functions, as
@@ -63,6 +63,7 @@ def run_here(argv: Sequence[str], **variables: str) -> int:
         _handled(signal.SIGTERM, pass_on),
         subprocess.Popen(argv, env=process_environment(**variables)) as child,  # noqa: S603 - the user's own command
     ):
+        children.append(child)
         if told:
             child.terminate()
         code = child.wait()

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from emulator.model.errors import StoreError
 from emulator.ports import Clock
 
 AUTHORITY_DAYS = 3650
@@ -37,7 +38,7 @@ _LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"
 _REMEDY = "remove both files to have a new authority made, then run `apprunner trust` again"
 
 
-class CertificateError(Exception):
+class CertificateError(StoreError):
     """The authority's files are missing a half, damaged, do not fit each other, or have expired."""
 
 

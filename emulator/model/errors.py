@@ -56,6 +56,10 @@ class StoreError(Exception):
     """The state directory is in use, corrupt, or from a newer version."""
 
 
+class AddressInUseError(Exception):
+    """A port of ours is taken; the message names it and its holder."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """Where in a file: `line` counts from 1, 0 when unknown."""

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from emulator.controllers.router import Router
+from emulator.model.errors import AddressInUseError
 from emulator.model.identifiers import ServiceId
 from emulator.model.settings import Addresses
 from emulator.ports import Clock
@@ -31,7 +32,7 @@ class Certificates(Protocol):
     def context(self, server_name: str | None) -> ssl.SSLContext: ...
 
 
-class PortTakenError(Exception):
+class PortTakenError(AddressInUseError):
     """Somebody else listens there; the message says who, where that can be known."""
 
     def __init__(self, port: int, holder: str) -> None:
