@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Self
 
 ROOT = Path(__file__).resolve().parent.parent
 APP = ROOT / "sample_apps" / "python"
@@ -314,7 +315,7 @@ class Load:
             threading.Thread(target=self._client, args=(n,), daemon=True) for n in range(clients)
         ]
 
-    def __enter__(self) -> "Load":
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self

@@ -195,9 +195,8 @@ class World:
 async def assemble(settings: Settings) -> AsyncIterator[World]:
     """Open everything that needs closing, in order; raises before anything is changed."""
     state_dir = Path(settings.state_dir)
-    state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     async with AsyncExitStack() as stack:
-        lock = StateLock.acquire(state_dir)
+        lock = await asyncio.to_thread(_take, state_dir)
         stack.callback(lock.release)
         engine = await stack.enter_async_context(await Engine.connect(settings.environment))
         await engine.version()
@@ -244,6 +243,12 @@ async def assemble(settings: Settings) -> AsyncIterator[World]:
             platform=platform,
             proxy=proxy,
         )
+
+
+def _take(state_dir: Path) -> StateLock:
+    """The state directory, for us alone: other users of the machine see nothing of it."""
+    state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return StateLock.acquire(state_dir)
 
 
 def _buildpacks() -> tuple[Buildpack, ...]:

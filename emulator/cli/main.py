@@ -131,7 +131,9 @@ def explained(error: Exception) -> Failure | None:
         return Failure("The emulator is not running: apprunner start -d")
     if isinstance(error, (*EXPECTED, LostError, RefusedError)):
         text = str(error)
-        return Failure(text[:1].upper() + text[1:], _next_step(error))
+        if not isinstance(error, ConfigurationError):  # that begins with a file's name
+            text = text[:1].upper() + text[1:]
+        return Failure(text, _next_step(error))
     return None
 
 

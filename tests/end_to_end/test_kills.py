@@ -1,6 +1,5 @@
 """kill -9 at random moments on real Docker: what was wanted comes about, nothing is orphaned."""
 
-import random
 import time
 
 import pytest

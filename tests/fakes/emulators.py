@@ -8,6 +8,7 @@ import asyncio
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Self
 
 from emulator.controllers.deployment import Deployer, Planner
 from emulator.controllers.meter import Meter
@@ -159,7 +160,7 @@ class Emulator:
         self._ready = asyncio.Event()
         self._task: asyncio.Task | None = None
 
-    async def __aenter__(self) -> "Emulator":
+    async def __aenter__(self) -> Self:
         self._task = asyncio.get_running_loop().create_task(
             self.platform.run(FakeDoors(), self._ready.set)
         )

@@ -120,8 +120,7 @@ class FakeInstances:
             if container.seen.service not in services:
                 self.world.containers.pop(container.seen.id)
                 removed.append(f"instance {container.seen.id}")
-        for service in self.world.networks - set(services):
-            removed.append(f"network of {service}")
+        removed += [f"network of {service}" for service in self.world.networks - set(services)]
         self.world.networks &= set(services)
         removed += [f"helper {h}" for h in self.world.helpers]
         self.world.helpers.clear()
