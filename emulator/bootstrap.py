@@ -208,6 +208,7 @@ async def assemble(settings: Settings) -> AsyncIterator[World]:
             environment=settings.environment,
             repositories=settings.repositories,
             watcher=Watcher(clock),
+            scratch=state_dir / "git",
         )
         stack.push_async_callback(repository.close)
         packs = await asyncio.to_thread(_buildpacks)

@@ -85,14 +85,19 @@ class GitRepositories:
     """
 
     def __init__(
-        self, environment: Mapping[str, str], repositories: Mapping[str, str], watcher: Watcher
+        self,
+        environment: Mapping[str, str],
+        repositories: Mapping[str, str],
+        watcher: Watcher,
+        *,
+        scratch: Path | None = None,
     ) -> None:
         passed = {name: environment[name] for name in ("PATH", "HOME") if name in environment}
         self._environment = passed | ALONE
         self._repositories = {_plain(url): path for url, path in repositories.items()}
         self._watcher = watcher
         self._memory = _Memory(REMEMBERED)
-        self._empty = _EmptyRepositories()
+        self._empty = _EmptyRepositories(scratch)
 
     async def resolve(self, repository: str, branch: str) -> Commit:
         place = await self._find(repository)
@@ -245,13 +250,15 @@ async def _answer(
 
 
 class _EmptyRepositories:
-    """One empty bare repository per object format, in a temporary directory, made when needed.
+    """One empty bare repository per object format, in `scratch` or a temporary directory, made
+    when needed.
 
     Its own attributes outrank those in a tree: nothing is left out or substituted.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, scratch: Path | None) -> None:
         self._lock = threading.Lock()
+        self._scratch = scratch
         self._root: Path | None = None
 
     def directory(self) -> Path:
@@ -260,11 +267,19 @@ class _EmptyRepositories:
             if self._root is None or not all(
                 (self._root / form / "HEAD").exists() for form in FORMATS
             ):
-                self._root = Path(tempfile.mkdtemp(prefix="apprunner-git-"))
-                atexit.register(shutil.rmtree, self._root, ignore_errors=True)
+                self._root = self._new_root()
                 for form, configuration in FORMATS.items():
                     _make_empty(self._root / form, configuration)
             return self._root
+
+    def _new_root(self) -> Path:
+        """What a killed process left in `scratch` is made anew."""
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            return self._scratch
+        root = Path(tempfile.mkdtemp(prefix="apprunner-git-"))
+        atexit.register(shutil.rmtree, root, ignore_errors=True)
+        return root
 
     def remove(self) -> None:
         with self._lock:
