@@ -26,10 +26,8 @@ T = TypeVar("T")
 
 
 def folder() -> Path:
-    """Where the buildpacks are: beside the package in a checkout, else inside the package."""
-    package = Path(str(files("emulator")))
-    checkout = package.parent / "buildpacks"
-    return checkout if checkout.is_dir() else package / "buildpacks"
+    """Where the buildpacks are: inside the package, in a checkout by a link."""
+    return Path(str(files("emulator"))) / "buildpacks"
 
 
 def load(folder: Path) -> tuple[Buildpack, ...]:

@@ -1,0 +1,177 @@
+"""What commits bring about, over a repository and a machine in memory, in virtual time."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from emulator.model.errors import BuildError, InvalidRequestException
+from emulator.model.service import ServiceStatus
+from tests.fakes.emulators import Emulator, Machine, code
+
+pytestmark = [pytest.mark.looptime, pytest.mark.timeout(20)]
+APP = {"requirements.txt": "flask\n", "app.py": "print(1)\n"}
+
+
+@pytest.fixture
+def machine():
+    made = Machine()
+    made.first = made.repository.commit_files("/repo", APP, "First")
+    return made
+
+
+@pytest.fixture
+async def emulator(machine):
+    async with Emulator(machine) as running:
+        yield running
+
+
+async def created(emulator):
+    await emulator.platform.create("hello", code())
+    return await emulator.at_rest()
+
+
+def serving(emulator):
+    ledger = emulator.platform.ledger("hello")
+    revision = ledger.revisions.get(ledger.service.revision)
+    return revision.commit if revision else None
+
+
+async def serves(emulator, commit, *, within=30.0):
+    return await emulator.until(lambda: serving(emulator) == commit, within=within)
+
+
+async def test_a_commit_is_deployed_by_itself(emulator, machine):
+    await created(emulator)
+    assert serving(emulator) == machine.first
+    second = machine.repository.commit_files("/repo", {"app.py": "print(2)\n"}, "Second")
+    assert await serves(emulator, second)
+    assert (await emulator.operations())[0] == "START_DEPLOYMENT SUCCEEDED"
+    assert f"Commit {second[:7]} (Second) is deployed." in await emulator.events()
+
+
+async def test_a_source_only_commit_builds_nothing(emulator, machine):
+    await created(emulator)
+    builds = len(machine.builder.built)
+    second = machine.repository.commit_files("/repo", {"app.py": "print(2)\n"})
+    assert await serves(emulator, second)
+    assert len(machine.builder.built) == builds
+
+
+async def test_a_dependency_change_builds(emulator, machine):
+    await created(emulator)
+    builds = len(machine.builder.built)
+    second = machine.repository.commit_files("/repo", {"requirements.txt": "flask\nredis\n"})
+    assert await serves(emulator, second)
+    assert len(machine.builder.built) == builds + 1
+
+
+async def test_the_newest_of_the_commits_that_come_during_a_deployment_wins(emulator, machine):
+    await created(emulator)
+    commits = [
+        machine.repository.commit_files("/repo", {"requirements.txt": f"flask=={n}\n"}, f"c{n}")
+        for n in range(1)
+    ]
+    await emulator.until(lambda: emulator.platform.ledger("hello").operation is not None, within=5)
+    for n in range(1, 4):
+        files = {"requirements.txt": f"flask=={n}\n"}
+        commits.append(machine.repository.commit_files("/repo", files, f"c{n}"))
+        await asyncio.sleep(0.3)  # noqa: TID251 - virtual: during the build
+    assert await serves(emulator, commits[-1])
+    await emulator.at_rest()
+    deployed = {r.commit for r in emulator.platform.ledger("hello").revisions.values()}
+    assert deployed == {machine.first, commits[0], commits[-1]}
+
+
+async def test_a_commit_during_a_pause_is_not_deployed(emulator, machine):
+    await created(emulator)
+    await emulator.platform.pause("hello")
+    await emulator.at_rest()
+    machine.repository.commit_files("/repo", {"app.py": "print(2)\n"})
+    await asyncio.sleep(5)  # noqa: TID251 - virtual
+    await emulator.platform.resume("hello")
+    await emulator.at_rest()
+    await asyncio.sleep(5)  # noqa: TID251 - virtual
+    assert serving(emulator) == machine.first
+
+
+async def test_no_automatic_deployment_where_it_is_off(emulator, machine):
+    await emulator.platform.create("hello", replace(code(), auto_deploy=False))
+    await emulator.at_rest()
+    second = machine.repository.commit_files("/repo", {"app.py": "print(2)\n"})
+    await asyncio.sleep(10)  # noqa: TID251 - virtual
+    assert serving(emulator) == machine.first
+    await emulator.platform.start_deployment("hello")
+    await emulator.at_rest()
+    assert serving(emulator) == second
+
+
+async def test_a_commit_outside_the_source_directory_changes_nothing(emulator, machine):
+    files = {f"services/web/{name}": text for name, text in APP.items()}
+    machine.repository.commit_files("/mono", files)
+    wanted = code("/mono")
+    source = replace(wanted.source, source_directory="/services/web")
+    await emulator.platform.create("hello", replace(wanted, source=source))
+    await emulator.at_rest()
+    machine.repository.commit_files("/mono", {"README.md": "outside\n"}, "Outside")
+    await asyncio.sleep(5)  # noqa: TID251 - virtual
+    assert any("changes nothing in the source directory" in e for e in await emulator.events())
+    inside = machine.repository.commit_files("/mono", {"services/web/app.py": "print(2)\n"})
+    assert await serves(emulator, inside)
+
+
+async def test_a_failed_build_keeps_the_old_version_and_says_why(emulator, machine):
+    await created(emulator)
+    error = BuildError("The command 'pip install' ended with exit code 1.", exit_code=1)
+
+    async def fail(_request, _on_line):
+        raise error
+
+    machine.builder.build = fail
+    machine.repository.commit_files("/repo", {"requirements.txt": "nonsense\n"})
+    failed = "START_DEPLOYMENT ROLLBACK_SUCCEEDED"
+    await asyncio.sleep(5)  # noqa: TID251 - virtual
+    assert (await emulator.operations())[0] == failed
+    assert any("exit code 1" in e for e in await emulator.events())
+    assert serving(emulator) == machine.first
+
+
+async def test_a_commit_mends_what_could_not_be_created(emulator, machine):
+    machine.repository.commit_files("/repo", {"apprunner.yaml": "version: 1.0\n"})
+    await emulator.platform.create("hello", code())
+    assert (await emulator.at_rest()).status is ServiceStatus.CREATE_FAILED
+    mended = machine.repository.commit_files("/repo", {"apprunner.yaml": None})
+    assert await serves(emulator, mended)
+
+
+async def test_a_repository_that_goes_away_is_told_once_and_found_again(emulator, machine):
+    await created(emulator)
+    machine.repository.take_away("/repo")
+    await asyncio.sleep(60)  # noqa: TID251 - virtual
+    told = [e for e in await emulator.events() if "goes on running" in e]
+    assert len(told) == 1
+    machine.repository.bring_back("/repo")
+    second = machine.repository.commit_files("/repo", {"app.py": "print(2)\n"})
+    assert await serves(emulator, second)
+
+
+async def test_a_rewritten_branch_is_followed(emulator, machine):
+    await created(emulator)
+    second = machine.repository.commit_files("/repo", {"app.py": "print(2)\n"})
+    assert await serves(emulator, second)
+    await emulator.at_rest()
+    machine.repository.branch("/repo", "main", machine.first)
+    assert await serves(emulator, machine.first)
+
+
+async def test_what_is_not_a_repository_is_refused_at_once(emulator):
+    with pytest.raises(InvalidRequestException):
+        await emulator.platform.create("hello", code("/nothing"))
+    assert emulator.platform.services() == ()
+
+
+async def test_the_build_log_is_kept(emulator, machine):
+    service = await created(emulator)
+    operations = await machine.store.operations(service.id)
+    stream = f"deployment/{operations[0].deployment_id}"
+    assert await machine.logs.tail(service.id, stream, 5) == ("[Build] Step 1/1 : built",)
