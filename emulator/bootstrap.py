@@ -52,8 +52,18 @@ STATUS_FILE = "emulator.json"
 
 def run(settings: Settings, ready: Callable[[Status], None]) -> None:
     """Run until SIGINT, SIGTERM or a request to stop; `ready` gets the status document."""
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(serve(settings, ready))
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(serve(settings, ready))
+    except ExceptionGroup as group:
+        raise _first(group) from group
+
+
+def _first(error: Exception) -> Exception:
+    """What went wrong inside task groups, without the groups."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

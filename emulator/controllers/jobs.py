@@ -5,12 +5,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from emulator.controllers.ledger import Ledger
-from emulator.model.errors import EngineError
+from emulator.model.errors import EngineError, StoreError
 from emulator.model.identifiers import InstanceId
 from emulator.ports import Clock
 
 Work = Coroutine[Any, Any, None]
-PAUSE = 1.0  # seconds after an engine error: not a busy loop against an engine that is down
+PAUSE = 1.0  # seconds after an error: not a busy loop against an engine that is down
 
 
 class Jobs:
@@ -33,7 +33,7 @@ class Jobs:
             await self._group.__aexit__(*error)  # type: ignore[arg-type]
 
     def run(self, work: Work, instance: InstanceId | None = None) -> None:
-        """An engine error is told in the event log; the next plan tries again."""
+        """An error of a driver is told in the event log; the next plan tries again."""
         if instance is not None:
             self.busy.add(instance)
         task = self._spawn(self._told(work, instance))
@@ -60,9 +60,9 @@ class Jobs:
         failed = False
         try:
             await work
-        except EngineError as error:
+        except (EngineError, StoreError) as error:
             failed = True
-            await self._ledger.say(f"The container engine refused: {error}")
+            await self._ledger.say(f"Something went wrong and is tried again: {error}")
             await self._clock.sleep(PAUSE)
         if instance is not None:
             self.busy.discard(instance)

@@ -4,11 +4,13 @@ Written first, mirrored after: what memory shows is always on disk.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Self
 
 from emulator.controllers.bell import Bell
+from emulator.model.errors import StoreError
 from emulator.model.event import Event
 from emulator.model.identifiers import RevisionId
 from emulator.model.operation import Operation
@@ -16,6 +18,8 @@ from emulator.model.revision import Revision
 from emulator.model.service import Service
 from emulator.model.usage import UsageInterval
 from emulator.ports import Change, Clock, Store
+
+_logger = logging.getLogger(__name__)
 
 
 class Ledger:
@@ -46,8 +50,11 @@ class Ledger:
         return Event(service=self.service.id, at=self._clock.now(), text=text)
 
     async def say(self, *texts: str) -> None:
-        """Append to the event log."""
-        await self.save(*(self.event(text) for text in texts))
+        """Append to the event log; what cannot be stored is not worth failing for."""
+        try:
+            await self.save(*(self.event(text) for text in texts))
+        except StoreError as error:
+            _logger.warning("%s: %s (%s)", self.service.name, " ".join(texts), error)
 
     async def save(
         self,

@@ -17,7 +17,13 @@ from emulator.controllers.ledger import Ledger
 from emulator.decisions import narration, reconcile, scaling
 from emulator.decisions.reconcile import BuildState, Situation
 from emulator.model.configuration import ServiceConfiguration
-from emulator.model.errors import BuildError, ConfigurationError, EngineError, RepositoryError
+from emulator.model.errors import (
+    BuildError,
+    ConfigurationError,
+    EngineError,
+    RepositoryError,
+    StoreError,
+)
 from emulator.model.identifiers import Epoch, InstanceId, OperationId, RevisionId
 from emulator.model.instance import ContainerState, Instance
 from emulator.model.operation import Operation, OperationStatus, OperationType
@@ -100,13 +106,13 @@ class Worker:
             self._fleet.jobs.cancel()
 
     async def _guarded_turn(self) -> float:
-        """A turn; an engine that fails is told once and tried again soon."""
+        """A turn; an engine or a disk that fails is told once and tried again soon."""
         try:
             timeout = await self._turn()
-        except EngineError as error:
+        except (EngineError, StoreError) as error:
             if str(error) != self._trouble:
                 self._trouble = str(error)
-                await self.ledger.say(f"The container engine has a problem: {error}")
+                await self.ledger.say(f"Nothing can be done for now: {error}")
             self._fleet.stale = True
             return TROUBLE_PAUSE
         self._trouble = ""

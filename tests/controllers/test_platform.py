@@ -11,6 +11,7 @@ from emulator.model.errors import (
     InvalidRequestException,
     InvalidStateException,
     ResourceNotFoundException,
+    StoreError,
 )
 from emulator.model.instance import ContainerState, Endpoint, InstanceState
 from emulator.model.service import ServiceStatus
@@ -312,3 +313,16 @@ class TestMetering:
         provisioned = [u for u in usage if u.meter == "provisioned"]
         assert len(provisioned) == 1
         assert 29 < provisioned[0].seconds(machine.clock.now()) < 33
+
+
+async def test_a_full_disk_is_waited_for(emulator, machine):
+    service = await created(emulator)
+    machine.store.failure = StoreError("no space left on device")
+    (running,) = [s for s in machine.world.of(service.id) if s.endpoint]
+    machine.world.remove_by_hand(running.id)
+    await asyncio.sleep(10)  # noqa: TID251 - virtual
+    machine.store.failure = None
+    replaced = lambda: machine.world.running(service.id) == {"r1": 1}  # noqa: E731
+    assert await emulator.until(replaced, within=10)
+    await emulator.platform.update("hello", configuration("app:2"))
+    assert (await emulator.at_rest()).revision == "r2"

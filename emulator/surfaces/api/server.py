@@ -16,7 +16,14 @@ from emulator.controllers.billing import bill_of
 from emulator.controllers.ledger import Ledger
 from emulator.controllers.platform import Platform
 from emulator.decisions import cost
-from emulator.model.errors import AppRunnerError, InvalidRequestException, ResourceNotFoundException
+from emulator.model.errors import (
+    AppRunnerError,
+    EngineError,
+    InternalServiceErrorException,
+    InvalidRequestException,
+    ResourceNotFoundException,
+    StoreError,
+)
 from emulator.model.identifiers import Epoch
 from emulator.model.operation import Operation
 from emulator.model.service import Service
@@ -280,6 +287,16 @@ async def guard(
     try:
         return await handler(request)
     except AppRunnerError as error:
-        status = 404 if isinstance(error, ResourceNotFoundException) else 400
-        body = {"__type": error.code, "Message": str(error)}
-        return web.json_response(body, status=status, headers={"x-amzn-errortype": error.code})
+        return _refusal(error)
+    except (EngineError, StoreError) as error:
+        return _refusal(InternalServiceErrorException(str(error)))
+
+
+def _refusal(error: AppRunnerError) -> web.Response:
+    statuses: dict[type[AppRunnerError], int] = {
+        ResourceNotFoundException: 404,
+        InternalServiceErrorException: 500,
+    }
+    status = statuses.get(type(error), 400)
+    body = {"__type": error.code, "Message": str(error)}
+    return web.json_response(body, status=status, headers={"x-amzn-errortype": error.code})
