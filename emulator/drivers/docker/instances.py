@@ -159,7 +159,7 @@ class DockerInstances:
         found = await self._view.find(instance)
         if found is not None:
             await self._finish(found)
-            await together(*(remove_container(self._engine, each) for each in found.ids))
+            await self._remove_containers(found)
         self._freezers.forget(instance)
         del self._thaws[instance]
         await self._files.remove(instance)
@@ -272,6 +272,12 @@ class DockerInstances:
             with suppress(NotFoundError, ConflictError):
                 await self._engine.post(f"/containers/{container}/kill")
         await self._logs.complete(found.instance, found.service, container)
+
+    async def _remove_containers(self, found: Parts) -> None:
+        if found.container is not None:
+            await remove_container(self._engine, found.container["Id"])
+        if found.sandbox is not None:
+            await self._sandboxes.remove(found.sandbox["Id"])
 
     async def _unwanted(self, found: Parts, services: Sequence[ServiceId]) -> str:
         """Why, or nothing."""

@@ -53,11 +53,6 @@ class Parts:
         return str(self.container["Labels"].get(FINGERPRINT, "")) if self.container else ""
 
     @property
-    def ids(self) -> tuple[str, ...]:
-        """The container's first."""
-        return tuple(part["Id"] for part in (self.container, self.sandbox) if part)
-
-    @property
     def made(self) -> float:
         """When the oldest part was created."""
         return min(float(part["Created"]) for part in (self.container, self.sandbox) if part)

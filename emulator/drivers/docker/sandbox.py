@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from emulator.drivers.docker.containers import remove_container
 from emulator.drivers.docker.engine import Engine, Json, NotFoundError
 from emulator.drivers.docker.host import Host, Hosts
 from emulator.drivers.docker.labels import Role, labelled, labels
@@ -114,7 +115,9 @@ class Sandboxes:
         self._engine = engine
         self._hosts = hosts
         self._owner = owner
-        self._creating = asyncio.Lock()  # the engine's own check for duplicates is not atomic
+        # One at a time: the engine does little of it in parallel, and it is not safe there. Its
+        # check for duplicates is not atomic, and it was seen to count ends that no network had.
+        self._networking = asyncio.Lock()
 
     async def create(self, name: str, instance: InstanceId, service: ServiceId, port: int) -> str:
         """The id of a new sandbox, not started."""
@@ -129,7 +132,12 @@ class Sandboxes:
         return str(created["Id"])
 
     async def start(self, sandbox: str) -> None:
-        await self._engine.post(f"/containers/{sandbox}/start")
+        async with self._networking:
+            await self._engine.post(f"/containers/{sandbox}/start")
+
+    async def remove(self, sandbox: str) -> None:
+        async with self._networking:
+            await remove_container(self._engine, sandbox)
 
     def _body(self, host: Host, instance: InstanceId, service: ServiceId, port: int) -> Json:
         published = {} if host.dials else {f"{port}/tcp": [_binding(host)]}
@@ -167,7 +175,7 @@ class Sandboxes:
     async def _network(self, service: ServiceId) -> str:
         """Looked up each time: somebody may have removed it."""
         filters = labelled(self._owner, Role.NETWORK, service=service)
-        async with self._creating:
+        async with self._networking:
             for network in await self._engine.get("/networks", {"filters": filters}):
                 return str(network["Name"])
             return await self._create_network(service)
