@@ -16,7 +16,7 @@ from emulator.controllers.observatory import Observatory
 from emulator.controllers.watcher import HealthWatcher, Patient, Vitals
 from emulator.decisions import narration
 from emulator.decisions.health import Streak, back_off
-from emulator.model.errors import EngineError
+from emulator.model.errors import EngineError, EngineUnavailableError
 from emulator.model.identifiers import Epoch, InstanceId, RevisionId
 from emulator.model.instance import ContainerState, Health, Instance, ObservedInstance
 from emulator.model.revision import Revision
@@ -24,6 +24,7 @@ from emulator.model.settings import Limits
 from emulator.ports import Ports
 
 CALM = 120.0  # seconds without a crash that end a crash loop
+AWAY_PAUSE = 1.0  # seconds before an engine that is away is asked again
 
 
 @dataclass(slots=True)
@@ -227,6 +228,10 @@ class Fleet:
                 meter.provisioned(id_, self._ledger.service.id, cpu=size.cpu, memory=size.memory)
                 meter.starting(id_)
                 endpoint = await self._engine.start(id_, revision)
+        except EngineUnavailableError:
+            meter.ended(id_, at=self._clock.now())
+            await self._clock.sleep(AWAY_PAUSE)  # nobody's fault but the engine's: no crash
+            self.stale = True
         except EngineError as error:
             meter.ended(id_, at=self._clock.now())
             failure = f"an instance could not be started: {error}"

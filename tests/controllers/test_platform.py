@@ -8,6 +8,7 @@ import pytest
 from emulator.controllers.balancer import Refused
 from emulator.model.errors import (
     EngineError,
+    EngineUnavailableError,
     InvalidRequestException,
     InvalidStateException,
     ResourceNotFoundException,
@@ -326,3 +327,20 @@ async def test_a_full_disk_is_waited_for(emulator, machine):
     assert await emulator.until(replaced, within=10)
     await emulator.platform.update("hello", configuration("app:2"))
     assert (await emulator.at_rest()).revision == "r2"
+
+
+async def test_an_engine_that_is_away_is_no_crash_of_the_application(emulator, machine):
+    service = await created(emulator)
+    original = machine.instances.start
+
+    async def away(_instance, _revision):
+        raise EngineUnavailableError("no engine answers")
+
+    machine.instances.start = away
+    (running,) = [s for s in machine.world.of(service.id) if s.endpoint]
+    machine.world.remove_by_hand(running.id)
+    await asyncio.sleep(30)  # noqa: TID251 - virtual
+    machine.instances.start = original
+    back = lambda: machine.world.running(service.id) == {"r1": 1}  # noqa: E731
+    assert await emulator.until(back, within=4)
+    assert not any("in a row" in e for e in await emulator.events())
