@@ -42,6 +42,7 @@ from emulator.model.configuration import CodeSource
 from emulator.model.identifiers import InstanceId
 from emulator.model.settings import Settings
 from emulator.ports import Ports
+from emulator.surfaces.api import views
 from emulator.surfaces.api.server import Api
 from emulator.surfaces.proxy.listener import PortTakenError, Proxy
 from emulator.surfaces.proxy.port_holder import holder_of
@@ -186,6 +187,10 @@ class World:
                 "Https": f"https://localhost:{addresses.https_port}",
                 "Http": f"http://localhost:{addresses.http_port}",
             },
+            "Services": [
+                views.listed(self.platform, self.platform.ledger(service.id))
+                for service in self.platform.services()
+            ],
         }
 
     async def leave(self, *, everything: bool) -> None:

@@ -35,7 +35,7 @@ _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"({_LABEL}\.)*localhost")
 _LONGEST_NAME = 253
 _LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
-_REMEDY = "remove both files to have a new authority made, then run `apprunner trust` again"
+_REMEDY = "remove both files to have a new authority made; clients must be told of it again"
 
 
 class CertificateError(StoreError):

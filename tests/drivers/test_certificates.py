@@ -153,7 +153,7 @@ async def test_a_name_that_cannot_be_gets_the_default_certificate(certificates, 
 async def test_a_damaged_authority_is_named_with_what_to_do(certificates, tmp_path, file):
     await certificates.load()
     (tmp_path / "ca" / file).write_text("rubbish")
-    with pytest.raises(CertificateError, match=rf"{file} cannot be read.*apprunner trust"):
+    with pytest.raises(CertificateError, match=rf"{file} cannot be read.*must be told"):
         await Certificates(tmp_path, SystemClock()).load()
 
 

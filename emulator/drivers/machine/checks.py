@@ -131,7 +131,11 @@ async def check_trust(computer: Computer, authority: Path) -> Finding:
         check="local CA",
         ok=trusted,
         detail="trusted" if trusted else "not trusted: HTTPS clients will refuse the certificate",
-        remedy="apprunner trust",
+        remedy=(
+            f"name it to your client (curl --cacert {authority}), or give it to the system: "
+            f"sudo cp {authority} /usr/local/share/ca-certificates/apprunner-emulator.crt && "
+            "sudo update-ca-certificates"
+        ),
         required=False,
     )
 

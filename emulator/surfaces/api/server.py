@@ -76,8 +76,7 @@ class Api:
         )
 
     async def status(self, _: web.Request) -> web.Response:
-        rows = [self._row(service) for service in self._platform.services()]
-        return web.json_response(self._status() | {"Services": rows})
+        return web.json_response(self._status())
 
     def _row(self, service: Service) -> dict[str, Any]:
         return views.listed(self._platform, self._platform.ledger(service.id))
