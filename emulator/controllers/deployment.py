@@ -116,10 +116,10 @@ class Deployer:
             self._ports, ledger.service.id, operation, limit=self._build_log
         ) as log:
             if isinstance(source, ImageSource):
-                return await self._from_image(ledger, source, log)
+                return await self._from_image(ledger, operation, source, log)
             return await self._from_code(ledger, operation, source, log)
 
-    def _new(self, ledger: Ledger, image: str) -> Revision:
+    def _new(self, ledger: Ledger, operation: Operation, image: str) -> Revision:
         configuration = ledger.service.configuration
         return Revision(
             id=RevisionId(f"r{ledger.service.revisions + 1}"),
@@ -127,12 +127,15 @@ class Deployer:
             image=image,
             size=configuration.size,
             health_check=configuration.health_check,
+            deployment=operation.deployment_id,
             created_at=self._ports.clock.now(),
         )
 
     # -- images --------------------------------------------------------------------------------
 
-    async def _from_image(self, ledger: Ledger, source: ImageSource, log: BuildLog) -> Revision:
+    async def _from_image(
+        self, ledger: Ledger, operation: Operation, source: ImageSource, log: BuildLog
+    ) -> Revision:
         name = self._images.get(source.identifier, source.identifier)
         await ledger.say(f"Pulling image {name} from ECR repository.")
         try:
@@ -142,7 +145,7 @@ class Deployer:
         await ledger.say("Successfully pulled image from ECR.")
         env = {**source.env, **ledger.service.configuration.env, "PORT": str(source.port)}
         return replace(
-            self._new(ledger, image),
+            self._new(ledger, operation, image),
             command=split_command(source.start_command) if source.start_command else None,
             env=MappingProxyType(env | await self._secrets(source.secrets)),
             port=source.port,
@@ -166,7 +169,7 @@ class Deployer:
         if plan.kind is BuildKind.LAYERED:
             tree = SourceTree(repository=source.repository, tree=snapshot.root, links=plan.links)
         return replace(
-            self._new(ledger, image),
+            self._new(ledger, operation, image),
             source=tree,
             command=plan.command,
             directory=_directory(plan),

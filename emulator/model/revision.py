@@ -27,7 +27,7 @@ class Revision:
     """Immutable: what an instance needs to run.
 
     `command` is the argument vector, None for the image's own. `directory` is the working
-    directory, None for the image's own. `env` holds no secrets' values.
+    directory, None for the image's own. `deployment` is the id of the one that made it.
     """
 
     id: RevisionId
@@ -42,6 +42,7 @@ class Revision:
     health_check: HealthCheck = field(default_factory=HealthCheck)
     commit: str | None = None
     message: str = ""
+    deployment: str = ""
     created_at: Epoch
 
     @property

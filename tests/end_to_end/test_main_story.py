@@ -1,10 +1,22 @@
 """The main job on real Docker: commit, build, run, balance, freeze, zero, wake, meter, delete."""
 
+import json
 import threading
 
 import pytest
 
 from tests.end_to_end.running import Failed, Repository, docker, get, get_https, until
+
+# The default gateway of a network namespace, and what a connection to it comes to.
+GATEWAY = r"""awk '$2 == "00000000" {print $3}' /proc/net/route | sed 's/\(..\)\(..\)\(..\)\(..\)/0x\4 0x\3 0x\2 0x\1/' | xargs printf '%d.%d.%d.%d'"""
+DIAL = """
+import socket, sys
+try:
+    socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=3)
+    print("open")
+except OSError:
+    print("refused")
+"""
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 
@@ -263,3 +275,17 @@ class TestLifeOfTheEmulator:
         until(lambda: "removed from outside" in emulator.events())
         assert get(port)[0] == 200
         until(lambda: len(emulator.states()) == 1)
+
+    def test_an_instance_reaches_neither_the_engine_nor_the_emulator(self, emulator, sample):
+        emulator.run("deploy", str(sample.path))
+        instance = emulator.describe()["Emulator"]["Instances"][0]["Id"]
+        (name,) = [n for n in emulator.owned() if n.endswith(instance[:8])]
+        port = emulator.json("status")["Addresses"]["Api"].rsplit(":", 1)[1]
+        gateway = docker("exec", name, "sh", "-c", GATEWAY)
+        assert gateway.endswith(".1")  # the bridge: this machine
+        tried = docker("exec", name, "python3", "-c", DIAL, gateway, port)
+        assert tried == "refused"
+        assert docker("exec", name, "sh", "-c", "ls /var/run/docker.sock || true") == ""
+        labels = json.loads(docker("inspect", "-f", "{{json .Config.Labels}}", name))
+        names = ("owner", "service", "instance", "deployment", "role")
+        assert all(labels[f"dev.apprunner-emulator.{label}"] for label in names)

@@ -51,6 +51,8 @@ class FakeInstances:
         container = self._container(instance)
         if container.seen.state is ContainerState.RUNNING:
             return self._endpoint(container)
+        if container.seen.state is ContainerState.EXITED:
+            raise EngineError("an instance never starts twice")
         if container.seen.fingerprint != revision.fingerprint:
             raise EngineError("the standby does not fit the revision")
         await self.clock.sleep(self.start_time)
@@ -94,7 +96,8 @@ class FakeInstances:
     async def stop(self, instance: InstanceId, *, grace: float) -> None:
         await self._call()
         container = self.world.containers.get(instance)
-        if container is None or container.seen.state is ContainerState.EXITED:
+        ended = {ContainerState.CREATED, ContainerState.EXITED}
+        if container is None or container.seen.state in ended:
             return
         await self.clock.sleep(min(self.stop_time, grace))
         container.seen = replace(

@@ -37,6 +37,7 @@ def instance_labels(
         Role.INSTANCE,
         service=service,
         instance=instance,
+        deployment=revision.deployment,
         fingerprint=revision.fingerprint,
         port=revision.port,
     )
