@@ -71,6 +71,7 @@ class Fleet:
             probe=equipment.ports.probe,
             instances=self._engine,
             start_limit=equipment.limits.start,
+            tell=ledger.say,
         )
         self._view: dict[InstanceId, ObservedInstance] = {}
         self._vitals: dict[InstanceId, Vitals] = {}

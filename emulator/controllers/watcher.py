@@ -1,15 +1,22 @@
 """The health checks of one instance, from its start to its end."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from emulator.decisions.health import Streak, pause
-from emulator.decisions.narration import check_failed, listening_hint, unreachable
+from emulator.decisions.narration import (
+    check_failed,
+    listening_hint,
+    still_waiting,
+    unreachable,
+)
 from emulator.model.configuration import HealthCheck
 from emulator.model.errors import EngineError
 from emulator.model.identifiers import Epoch, InstanceId
 from emulator.model.instance import Endpoint, Health
 from emulator.ports import Clock, Instances, Probe
+
+NEWS_AFTER = 10.0  # seconds after which somebody who waits wants to know what for
 
 
 @dataclass(slots=True, kw_only=True)
@@ -21,6 +28,7 @@ class Vitals:
     draining: bool = False
     drain_deadline: Epoch | None = None
     reported: bool = False
+    waited_for: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,15 +45,25 @@ class Patient:
 
 
 class HealthWatcher:
-    """Probes instances and calls `verdict` whenever one's health changes."""
+    """Probes instances and calls `verdict` whenever one's health changes.
+
+    `tell` gets a line for the event log.
+    """
 
     def __init__(
-        self, *, clock: Clock, probe: Probe, instances: Instances, start_limit: float
+        self,
+        *,
+        clock: Clock,
+        probe: Probe,
+        instances: Instances,
+        start_limit: float,
+        tell: Callable[[str], Awaitable[None]],
     ) -> None:
         self._clock = clock
         self._probe = probe
         self._instances = instances
         self._start_limit = start_limit
+        self._tell = tell
 
     async def watch(self, patient: Patient, verdict: Callable[[], None]) -> None:
         """Until the instance is gone, drained or dead."""
@@ -83,20 +101,29 @@ class HealthWatcher:
     async def _judge_start(self, patient: Patient, seconds: float) -> None:
         """Give up on an instance that will never become healthy, and say why.
 
-        It has the whole start limit, unless it already listens where no check can reach it.
+        It has the whole start limit, unless it already listens where no check can reach it, or
+        answers that there is nothing at the path.
         """
-        check = patient.check
+        check, vitals = patient.check, patient.vitals
+        if seconds >= NEWS_AFTER and not vitals.waited_for:
+            vitals.waited_for = True
+            detail = vitals.streak.detail
+            await self._tell(still_waiting(patient.id, seconds, detail, self._start_limit))
         patience = check.interval * check.unhealthy_threshold
         if seconds < min(patience, self._start_limit):
             return
-        try:
-            listening = await self._instances.listening(patient.id)
-        except EngineError:
-            listening = ()
-        if seconds < self._start_limit and not unreachable(listening, patient.port):
+        listening = await self._listening(patient)
+        hopeless = unreachable(listening, patient.port) or vitals.streak.detail.startswith("HTTP 4")
+        if seconds < self._start_limit and not hopeless:
             return
-        vitals = patient.vitals
-        vitals.failure = check_failed(check, patient.port, listening_hint(listening, patient.port))
+        hint = listening_hint(listening, patient.port, vitals.streak.detail)
+        vitals.failure = check_failed(check, patient.port, hint)
         vitals.streak = Streak(
             health=Health.UNHEALTHY, bad=vitals.streak.bad, detail=vitals.streak.detail
         )
+
+    async def _listening(self, patient: Patient) -> tuple[Endpoint, ...]:
+        try:
+            return await self._instances.listening(patient.id)
+        except EngineError:
+            return ()

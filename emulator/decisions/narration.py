@@ -121,8 +121,15 @@ def finished(
     return tuple(line for line in (first, status_set(service)) if line)
 
 
-def listening_hint(listening: Sequence[Endpoint], port: int) -> str:
-    """What the sockets inside an instance say about a health check that fails."""
+def still_waiting(instance: str, seconds: float, detail: str, limit: float) -> str:
+    return (
+        f"Instance {instance[:8]} is not healthy after {seconds:.0f} s ({detail}); it has "
+        f"{limit:.0f} s."
+    )
+
+
+def listening_hint(listening: Sequence[Endpoint], port: int, detail: str = "") -> str:
+    """What the sockets inside an instance say about a health check that fails with `detail`."""
     if not listening:
         return "The application does not listen on any port."
     here = [e for e in listening if e.port == port]
@@ -132,7 +139,8 @@ def listening_hint(listening: Sequence[Endpoint], port: int) -> str:
             "container can reach: let it listen on 0.0.0.0."
         )
     if here:
-        return f"The application listens on port {port} but does not answer as expected."
+        answer = f" ({detail})" if detail else ""
+        return f"The application listens on port {port} but does not answer as expected{answer}."
     where = ", ".join(sorted({f"{e.host}:{e.port}" for e in listening}))
     return (
         f"The application listens on {where}, not on port {port}: let it read the PORT variable, "

@@ -344,3 +344,12 @@ async def test_an_engine_that_is_away_is_no_crash_of_the_application(emulator, m
     back = lambda: machine.world.running(service.id) == {"r1": 1}  # noqa: E731
     assert await emulator.until(back, within=4)
     assert not any("in a row" in e for e in await emulator.events())
+
+
+async def test_who_waits_for_a_slow_start_is_told_why(emulator, machine):
+    machine.world.behaviours["sha256:app1"] = Behaviour(boot=14.0)
+    await emulator.platform.create("hello", configuration())
+    assert (await emulator.at_rest()).status is ServiceStatus.RUNNING
+    told = [e for e in await emulator.events() if "is not healthy after 10 s" in e]
+    assert len(told) == 1
+    assert "connection refused" in told[0]
