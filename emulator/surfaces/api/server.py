@@ -6,7 +6,8 @@ is refused, so that no page can drive it.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, suppress
 from typing import Any
 
 from aiohttp import web
@@ -179,7 +180,7 @@ class Api:
         follow = request.query.get("follow") == "1"
         since = float(request.query.get("since", "0"))
 
-        async def rows() -> AsyncIterator[dict[str, Any]]:
+        async def rows() -> AsyncGenerator[dict[str, Any]]:
             async for event in self._platform.events(ledger, follow=follow):
                 if event.at >= since:
                     yield {"At": event.at, "Text": event.text}
@@ -193,7 +194,7 @@ class Api:
         follow = query.get("follow") == "1"
         prefix = query.get("stream", "")
 
-        async def rows() -> AsyncIterator[dict[str, Any]]:
+        async def rows() -> AsyncGenerator[dict[str, Any]]:
             source = self._platform.ports.logs.read(
                 ledger.service.id, prefix=prefix, since=since, follow=follow
             )
@@ -207,7 +208,7 @@ class Api:
         ledger = self._ledger(request)
         return await _stream(request, self._feed(ledger, request.match_info["id"]))
 
-    async def _feed(self, ledger: Ledger, id_: str) -> AsyncIterator[dict[str, Any]]:
+    async def _feed(self, ledger: Ledger, id_: str) -> AsyncGenerator[dict[str, Any]]:
         stored = await self._platform.ports.store.operations(ledger.service.id)
         operation = next((o for o in stored if o.id == id_), None)
         if operation is None:
@@ -266,12 +267,14 @@ async def _members(request: web.Request) -> dict[str, Any]:
     return members
 
 
-async def _stream(request: web.Request, rows: AsyncIterator[dict[str, Any]]) -> web.StreamResponse:
+async def _stream(request: web.Request, rows: AsyncGenerator[dict[str, Any]]) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
     await response.prepare(request)
-    async for row in rows:
-        await response.write(json.dumps(row).encode() + b"\n")
-    await response.write_eof()
+    with suppress(ConnectionResetError):  # the listener has gone: that is its right
+        async with aclosing(rows):
+            async for row in rows:
+                await response.write(json.dumps(row).encode() + b"\n")
+        await response.write_eof()
     return response
 
 

@@ -1,0 +1,146 @@
+"""The emulator's own endpoints, over a machine in memory."""
+
+import json
+
+import aiohttp
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from emulator.surfaces.api.server import Api
+from tests.fakes.emulators import Emulator, Machine
+
+pytestmark = pytest.mark.timeout(30)
+
+
+@pytest.fixture
+async def emulator():
+    async with Emulator(Machine()) as running:
+        yield running
+
+
+@pytest.fixture
+async def client(emulator):
+    stopped = []
+    api = Api(emulator.platform, status=lambda: {"Pid": 1, "Services": []}, stop=stopped.append)
+    async with TestClient(TestServer(api.application(), host="127.0.0.1")) as talking:
+        talking.stopped = stopped
+        yield talking
+
+
+SOURCE = {
+    "SourceConfiguration": {
+        "ImageRepository": {"ImageIdentifier": "app:1", "ImageRepositoryType": "ECR"}
+    }
+}
+
+
+async def deployed(client, name="hello", **more):
+    answer = await client.post(f"/_emulator/services/{name}", json=SOURCE | more)
+    assert answer.status == 200, await answer.text()
+    accepted = await answer.json()
+    path = f"/_emulator/services/{name}/operations/{accepted['OperationId']}/feed"
+    lines = (await (await client.get(path)).text()).splitlines()
+    return [json.loads(line) for line in lines]
+
+
+async def test_a_deployment_is_fed_to_its_end(client):
+    rows = await deployed(client)
+    assert rows[-1]["Operation"]["Status"] == "SUCCEEDED"
+    assert rows[-1]["Service"]["Status"] == "RUNNING"
+    assert "Service creation started." in [row.get("Event") for row in rows]
+
+
+async def test_describe_is_app_runner_s_service_with_the_emulator_s_own_beside_it(client):
+    await deployed(client)
+    view = await (await client.get("/_emulator/services/hello")).json()
+    assert view["InstanceConfiguration"] == {"Cpu": "1024", "Memory": "2048"}
+    assert view["ServiceUrl"].endswith(".us-east-1.awsapprunner.localhost:8443")
+    assert [i["State"] for i in view["Emulator"]["Instances"]] == ["idle"]
+
+
+async def test_settings_reach_the_service_and_stay_when_left_out(client):
+    tags = {"emulator:scale-to-zero-after": "off"}
+    scaling = {"AutoScaling": {"MaxConcurrency": 5, "MaxSize": 2}}
+    await deployed(client, Tags=tags, Emulator=scaling, InstanceConfiguration={"Cpu": "0.25 vCPU"})
+    await deployed(client)
+    (listed,) = await (await client.get("/_emulator/services")).json()
+    assert listed["Status"] == "RUNNING"
+    view = await (await client.get("/_emulator/services/hello")).json()
+    assert view["InstanceConfiguration"] == {"Cpu": "256", "Memory": "512"}
+
+
+@pytest.mark.parametrize(
+    ("name", "members", "message"),
+    [
+        ("x", SOURCE, "regular expression pattern"),
+        ("hello", {}, "SourceConfiguration is required"),
+        ("hello", SOURCE | {"InstanceConfiguration": {"Cpu": "1024", "Memory": "512"}}, "pair"),
+        ("hello", SOURCE | {"Tags": {"emulator:freeze-after": "soon"}}, "seconds or 'off'"),
+        ("hello", SOURCE | {"Emulator": {"AutoScaling": {"MinSize": 9, "MaxSize": 2}}}, "MinSize"),
+        ("hello", SOURCE | {"Emulator": {"Env": {"PORT": "1"}}}, "reserved"),
+        ("hello", SOURCE | {"HealthCheckConfiguration": {"Interval": 99}}, "from 1 to 20"),
+    ],
+)
+async def test_a_bad_request_is_refused_in_words(client, name, members, message):
+    answer = await client.post(f"/_emulator/services/{name}", json=members)
+    body = await answer.json()
+    assert answer.status == 400
+    assert body["__type"] == "InvalidRequestException"
+    assert message in body["Message"]
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b"null", b"[" * 100_000])
+async def test_what_is_not_an_object_is_refused(client, body):
+    headers = {"Content-Type": "application/json"}
+    answer = await client.post("/_emulator/services/hello", data=body, headers=headers)
+    assert answer.status == 400
+
+
+async def test_what_is_not_there_is_not_found(client):
+    for path in ("services/nobody", "services/nobody/events", "services/nobody/usage"):
+        assert (await client.get(f"/_emulator/{path}")).status == 404
+    assert (await client.post("/_emulator/services/nobody/pause", json={})).status == 404
+
+
+async def test_verbs_act(client, emulator):
+    await deployed(client)
+    answer = await client.post("/_emulator/services/hello/pause", json={})
+    assert (await answer.json())["Operation"]["Type"] == "PAUSE_SERVICE"
+    await emulator.at_rest()
+    assert (await client.post("/_emulator/services/hello/dance", json={})).status == 404
+
+
+async def test_the_bill_is_a_document(client):
+    await deployed(client)
+    bill = await (await client.get("/_emulator/cost", params={"service": "hello"})).json()
+    assert bill["Currency"] == "USD"
+    assert {line["Meter"] for line in bill["Lines"]} >= {"provisioned", "active"}
+
+
+async def test_a_web_page_cannot_drive_it(client):
+    page = {"Origin": "https://evil.example"}
+    assert (await client.get("/_emulator/services", headers=page)).status == 403
+    rebound = {"Host": "evil.example:8400"}
+    assert (await client.get("/_emulator/services", headers=rebound)).status == 403
+    plain = {"Content-Type": "text/plain"}
+    answer = await client.post("/_emulator/services/hello", data=b"{}", headers=plain)
+    assert answer.status == 400
+
+
+async def test_health_has_the_name_that_other_tools_ask_for(client):
+    assert (await client.get("/_localstack/health")).status == 200
+
+
+async def test_stop_tells_whether_all_shall_go(client):
+    await client.post("/_emulator/stop", params={"all": "1"})
+    await client.post("/_emulator/stop")
+    assert client.stopped == [True, False]
+
+
+async def test_a_listener_that_goes_away_is_no_error(client):
+    await deployed(client)
+    answer = await client.get("/_emulator/services/hello/events", params={"follow": "1"})
+    assert b"Text" in await answer.content.readline()
+    answer.close()
+    assert isinstance(answer, aiohttp.ClientResponse)
+    assert (await client.get("/_emulator/health")).status == 200
