@@ -29,8 +29,11 @@ class Jobs:
         await self._group.__aenter__()
 
     async def __aexit__(self, *error: object) -> None:
-        if self._group is not None:
-            await self._group.__aexit__(*error)  # type: ignore[arg-type]
+        try:
+            if self._group is not None:
+                await self._group.__aexit__(*error)  # type: ignore[arg-type]
+        finally:
+            self.busy.clear()
 
     def run(self, work: Work, instance: InstanceId | None = None) -> None:
         """An error of a driver is told in the event log; the next plan tries again."""

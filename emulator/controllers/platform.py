@@ -4,7 +4,8 @@ A request is accepted or refused at once; what follows is its service's worker's
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from emulator.controllers.bell import Bell
 from emulator.controllers.deployment import Deployer
@@ -30,6 +31,8 @@ from emulator.model.service import Service, ServiceStatus
 from emulator.model.settings import Settings
 from emulator.ports import Doors, Ports
 
+START_OVER = 1.0  # seconds
+_logger = logging.getLogger(__name__)
 _S = ServiceStatus
 _T = OperationType
 ALLOWED = {
@@ -117,13 +120,25 @@ class Platform:
         self._watch_source(ledger)
 
     async def _work(self, worker: Worker) -> None:
-        await worker.run()
+        await self._supervise(worker.ledger, worker.run)
         service = worker.ledger.service
         self.router.remove(service.id)
         self._stop_watching(service.id)
         self._workers.pop(service.id, None)
         if self._doors is not None:
             await self._doors.close(service.id)
+
+    async def _supervise(self, ledger: Ledger, run: Callable[[], Awaitable[None]]) -> None:
+        """A mistake of ours in one service must not take the others along: it starts over."""
+        while True:
+            try:
+                await run()
+            except Exception:
+                _logger.exception("service %s starts over", ledger.service.name)
+                await ledger.say("The emulator made a mistake here; it starts over (see its log).")
+                await self.ports.clock.sleep(START_OVER)
+            else:
+                return
 
     def _watch_source(self, ledger: Ledger) -> None:
         self._stop_watching(ledger.service.id)
@@ -132,7 +147,7 @@ class Platform:
             return
         if self._group is not None:
             watcher = SourceWatcher(ledger, self.ports.repository)
-            task = self._group.create_task(watcher.run())
+            task = self._group.create_task(self._supervise(ledger, watcher.run))
             self._sources[ledger.service.id] = task
 
     def _stop_watching(self, service: ServiceId) -> None:

@@ -97,6 +97,7 @@ class Worker:
     async def run(self) -> None:
         """Until the service is deleted."""
         self._configure()
+        self._fleet.stale = True
         async with self._fleet.jobs:
             while self.ledger.service.live:
                 seen = self._bell.count

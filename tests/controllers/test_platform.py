@@ -353,3 +353,24 @@ async def test_who_waits_for_a_slow_start_is_told_why(emulator, machine):
     told = [e for e in await emulator.events() if "is not healthy after 10 s" in e]
     assert len(told) == 1
     assert "connection refused" in told[0]
+
+
+async def test_a_mistake_of_ours_in_one_service_does_not_take_the_others_along(emulator, machine):
+    service = await created(emulator)
+    await emulator.platform.create("other", configuration())
+    await emulator.at_rest("other")
+    original = machine.instances.start
+
+    async def bug(_instance, _revision):
+        machine.instances.start = original
+        raise ZeroDivisionError
+
+    machine.instances.start = bug
+    (running,) = [s for s in machine.world.of(service.id) if s.endpoint]
+    machine.world.remove_by_hand(running.id)
+    back = lambda: machine.world.running(service.id) == {"r1": 1}  # noqa: E731
+    assert await emulator.until(back, within=10)
+    assert any("starts over" in e for e in await emulator.events())
+    assert not emulator.dead
+    lease = await balancer(emulator).acquire()
+    assert lease.instance
