@@ -294,6 +294,32 @@ class TestPauseResumeDelete:
         )
 
 
+class TestResuming:
+    def test_gives_up_at_the_deadline(self):
+        resuming = operation(OperationType.RESUME_SERVICE, deadline=NOW)
+        paused = service(IN_PROGRESS, revision=R1, paused=True)
+        ends = [a for a in actions(paused, operation=resuming, serving=R1) if isinstance(a, Finish)]
+        assert ends == [
+            Finish(
+                OperationStatus.FAILED,
+                ServiceStatus.PAUSED,
+                "no instance became healthy in time",
+            )
+        ]
+
+    def test_waits_before_it(self):
+        resuming = operation(OperationType.RESUME_SERVICE, deadline=NOW + 1)
+        paused = service(IN_PROGRESS, revision=R1, paused=True)
+        wanted = actions(paused, operation=resuming, serving=R1)
+        assert not [a for a in wanted if isinstance(a, Finish)]
+
+
+def test_what_a_deleted_service_leaves_is_drained_with_that_reason():
+    deleting = operation(OperationType.DELETE_SERVICE)
+    wanted = actions(service(IN_PROGRESS, revision=R1), OLD, operation=deleting, serving=R1)
+    assert Drain(OLD.id, "the service is deleted") in wanted
+
+
 def test_every_operation_status_has_its_row():
     assert set(TRANSITIONS) == set(OperationStatus)
 
