@@ -52,22 +52,6 @@ class Decision:
         return render(self.configuration) if self.configuration else ""
 
 
-def plan(
-    *,
-    paths: Collection[str],
-    contents: Mapping[str, bytes],
-    node: Node | None,
-    source: CodeSource,
-    env: Mapping[str, str],
-    buildpacks: Sequence[Buildpack],
-) -> BuildPlan:
-    """As `decide`, without what led to it."""
-    decision = decide(
-        paths=paths, contents=contents, node=node, source=source, env=env, buildpacks=buildpacks
-    )
-    return decision.plan
-
-
 def decide(
     *,
     paths: Collection[str],

@@ -1,6 +1,5 @@
 """What commits bring about, over a repository and a machine in memory, in virtual time."""
 
-import asyncio
 from dataclasses import replace
 
 import pytest
@@ -76,7 +75,7 @@ async def test_the_newest_of_the_commits_that_come_during_a_deployment_wins(emul
     for n in range(1, 4):
         files = {"requirements.txt": f"flask=={n}\n"}
         commits.append(machine.repository.commit_files("/repo", files, f"c{n}"))
-        await asyncio.sleep(0.3)  # noqa: TID251 - virtual: during the build
+        await emulator.machine.clock.sleep(0.3)
     assert await serves(emulator, commits[-1])
     await emulator.at_rest()
     deployed = {r.commit for r in emulator.platform.ledger("hello").revisions.values()}
@@ -88,10 +87,10 @@ async def test_a_commit_during_a_pause_is_not_deployed(emulator, machine):
     await emulator.platform.pause("hello")
     await emulator.at_rest()
     machine.repository.commit_files("/repo", {"app.py": "print(2)\n"})
-    await asyncio.sleep(5)  # noqa: TID251 - virtual
+    await emulator.machine.clock.sleep(5)
     await emulator.platform.resume("hello")
     await emulator.at_rest()
-    await asyncio.sleep(5)  # noqa: TID251 - virtual
+    await emulator.machine.clock.sleep(5)
     assert serving(emulator) == machine.first
 
 
@@ -99,7 +98,7 @@ async def test_no_automatic_deployment_where_it_is_off(emulator, machine):
     await emulator.platform.create("hello", replace(code(), auto_deploy=False))
     await emulator.at_rest()
     second = machine.repository.commit_files("/repo", {"app.py": "print(2)\n"})
-    await asyncio.sleep(10)  # noqa: TID251 - virtual
+    await emulator.machine.clock.sleep(10)
     assert serving(emulator) == machine.first
     await emulator.platform.start_deployment("hello")
     await emulator.at_rest()
@@ -114,7 +113,7 @@ async def test_a_commit_outside_the_source_directory_changes_nothing(emulator, m
     await emulator.platform.create("hello", replace(wanted, source=source))
     await emulator.at_rest()
     machine.repository.commit_files("/mono", {"README.md": "outside\n"}, "Outside")
-    await asyncio.sleep(5)  # noqa: TID251 - virtual
+    await emulator.machine.clock.sleep(5)
     assert any("changes nothing in the source directory" in e for e in await emulator.events())
     inside = machine.repository.commit_files("/mono", {"services/web/app.py": "print(2)\n"})
     assert await serves(emulator, inside)
@@ -130,7 +129,7 @@ async def test_a_failed_build_keeps_the_old_version_and_says_why(emulator, machi
     machine.builder.build = fail
     machine.repository.commit_files("/repo", {"requirements.txt": "nonsense\n"})
     failed = "START_DEPLOYMENT ROLLBACK_SUCCEEDED"
-    await asyncio.sleep(5)  # noqa: TID251 - virtual
+    await emulator.machine.clock.sleep(5)
     assert (await emulator.operations())[0] == failed
     assert any("exit code 1" in e for e in await emulator.events())
     assert serving(emulator) == machine.first
@@ -147,7 +146,7 @@ async def test_a_commit_mends_what_could_not_be_created(emulator, machine):
 async def test_a_repository_that_goes_away_is_told_once_and_found_again(emulator, machine):
     await created(emulator)
     machine.repository.take_away("/repo")
-    await asyncio.sleep(60)  # noqa: TID251 - virtual
+    await emulator.machine.clock.sleep(60)
     told = [e for e in await emulator.events() if "goes on running" in e]
     assert len(told) == 1
     machine.repository.bring_back("/repo")

@@ -233,7 +233,7 @@ class TestScaling:
         await created(emulator, max_concurrency=1, max_size=1)
         first = await balancer(emulator).acquire()
         second = asyncio.get_running_loop().create_task(balancer(emulator).acquire())
-        await asyncio.sleep(1)  # noqa: TID251 - virtual
+        await emulator.machine.clock.sleep(1)
         assert not second.done()
         first.release()
         assert (await second).instance == first.instance
@@ -265,7 +265,7 @@ class TestScaling:
         awake = replace(wanted.extensions, scale_to_zero_after=None, freeze_after=None)
         await emulator.platform.create("hello", replace(wanted, extensions=awake))
         service = await emulator.at_rest()
-        await asyncio.sleep(3600)  # noqa: TID251 - virtual
+        await emulator.machine.clock.sleep(3600)
         assert machine.world.running(service.id) == {"r1": 1}
         assert states(emulator)[0] is InstanceState.IDLE
 
@@ -285,9 +285,9 @@ class TestDrift:
         machine.world.behaviours["sha256:app1"] = Behaviour(boot=0.1, crashes_after=0.5)
         for container in machine.world.containers.values():
             container.dies_at = machine.clock.now() + 1
-        await asyncio.sleep(1)  # noqa: TID251 - virtual
+        await emulator.machine.clock.sleep(1)
         for _ in range(100):
-            await asyncio.sleep(1)  # noqa: TID251 - virtual
+            await emulator.machine.clock.sleep(1)
             machine.world.advance(machine.clock.now())
             balancer(emulator).last_activity = machine.clock.now()
         told = [e for e in await emulator.events() if "Container exit code" in e]
@@ -298,7 +298,7 @@ class TestDrift:
         service = await created(emulator)
         machine.instances.failure = EngineError("the daemon does not answer")
         machine.world.tell(service.id)
-        await asyncio.sleep(20)  # noqa: TID251 - virtual
+        await emulator.machine.clock.sleep(20)
         machine.instances.failure = None
         told = [e for e in await emulator.events() if "does not answer" in e]
         assert 1 <= len(told) <= 2
@@ -321,7 +321,7 @@ async def test_a_full_disk_is_waited_for(emulator, machine):
     machine.store.failure = StoreError("no space left on device")
     (running,) = [s for s in machine.world.of(service.id) if s.endpoint]
     machine.world.remove_by_hand(running.id)
-    await asyncio.sleep(10)  # noqa: TID251 - virtual
+    await emulator.machine.clock.sleep(10)
     machine.store.failure = None
     replaced = lambda: machine.world.running(service.id) == {"r1": 1}  # noqa: E731
     assert await emulator.until(replaced, within=10)
@@ -339,7 +339,7 @@ async def test_an_engine_that_is_away_is_no_crash_of_the_application(emulator, m
     machine.instances.start = away
     (running,) = [s for s in machine.world.of(service.id) if s.endpoint]
     machine.world.remove_by_hand(running.id)
-    await asyncio.sleep(30)  # noqa: TID251 - virtual
+    await emulator.machine.clock.sleep(30)
     machine.instances.start = original
     back = lambda: machine.world.running(service.id) == {"r1": 1}  # noqa: E731
     assert await emulator.until(back, within=4)

@@ -5,7 +5,7 @@ import textwrap
 import pytest
 
 from emulator.decisions.app_configuration import read
-from emulator.decisions.buildplan import decide, exposed_port, plan
+from emulator.decisions.buildplan import decide, exposed_port
 from emulator.decisions.configuration_schema import RELEASES
 from emulator.drivers import buildpacks, yaml
 from emulator.model.build import BuildKind, BuildProcess
@@ -311,14 +311,14 @@ WHOLE = {  # the files, and why
 def test_in_doubt_the_whole_source_is_built(files, why):
     contents = {n: t.encode("utf-8", "surrogateescape") for n, t in files.items()}
     data = contents.get(FILE)
-    made = plan(
+    made = decide(
         paths=files.keys(),
         contents=contents,
         node=None if data is None else yaml.load(data, FILE),
         source=source(),
         env={},
         buildpacks=PACKS,
-    )
+    ).plan
     assert made.kind is BuildKind.COMPLETE
     assert why in made.reasons[-1]
     assert (made.inputs, made.links) == ((), ())
