@@ -61,7 +61,6 @@ class TestCreate:
             await emulator.platform.create("hello", configuration())
         await emulator.platform.delete("hello")
         await emulator.at_rest()
-        await asyncio.sleep(0)  # noqa: TID251 - a turn for the worker to leave
         second, _ = await emulator.platform.create("hello", configuration())
         assert second.live
 
@@ -279,6 +278,17 @@ class TestDrift:
         assert await emulator.until(replaced, within=10)
         assert running.id not in machine.world.containers
         assert any("removed from outside" in e for e in await emulator.events())
+
+    async def test_an_engine_that_restarts_finds_its_services_running_again(
+        self, emulator, machine
+    ):
+        service = await created(emulator)
+        machine.world.restart_engine(machine.clock.now())
+        assert machine.world.running(service.id) == {}
+        again = lambda: machine.world.running(service.id) == {"r1": 1}  # noqa: E731
+        assert await emulator.until(again, within=10)
+        lease = await balancer(emulator).acquire()
+        assert lease.instance in machine.world.containers
 
     async def test_a_crash_loop_is_held_back_and_told_in_few_words(self, emulator, machine):
         await created(emulator, min_size=1)

@@ -69,6 +69,12 @@ class World:
         container = self.containers.pop(instance)
         self.tell(container.seen.service)
 
+    def restart_engine(self, now: float) -> None:
+        """The daemon comes back without its containers: none of them runs any more."""
+        for container in self.containers.values():
+            if container.seen.state is not ContainerState.EXITED:
+                self.exit(container, code=137, at=now)
+
     def of(self, service: ServiceId) -> list[ObservedInstance]:
         return [c.seen for c in self.containers.values() if c.seen.service == service]
 

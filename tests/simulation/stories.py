@@ -116,7 +116,9 @@ class ImageStory(Story):
 
 
 class CodeStory(Story):
-    """A repository, new commits, a container removed by hand, a rollback, the end."""
+    """A repository, new commits, a container removed by hand, an engine that restarts, a rollback,
+    the end.
+    """
 
     def __init__(self, machine: Machine) -> None:
         super().__init__(machine)
@@ -126,14 +128,15 @@ class CodeStory(Story):
             Step(lambda p: p.create("hello", code()), lambda: self.commit() == self.first),
             Step(self._commit_source, lambda: self.commit() == self.second != "", outside=True),
             Step(self._commit_dependency, lambda: self.commit() == self.third != "", outside=True),
-            Step(self._remove_by_hand, self._healed, outside=True),
+            Step(self._remove_by_hand, lambda: self._removed and self._healed(), outside=True),
+            Step(self._restart_engine, lambda: self._restarted and self._healed(), outside=True),
             Step(lambda p: p.rollback(self.service.id), lambda: self.commit() == self.second),
             Step(
                 lambda p: p.delete(self.service.id),
                 lambda: self.all_services != [] and self.service is None,
             ),
         ]
-        self._removed = False
+        self._removed = self._restarted = False
 
     def commit(self) -> str | None:
         revision = self.serving()
@@ -155,6 +158,12 @@ class CodeStory(Story):
             self._removed = True
             self.machine.world.remove_by_hand(running[0].id)
 
+    async def _restart_engine(self, _: Platform) -> None:
+        if not self._restarted:
+            self._restarted = True
+            self.machine.world.restart_engine(self.machine.clock.now())
+
     def _healed(self) -> bool:
+        """One instance serves, or the service rests at zero; and nothing is left over."""
         counts = self.machine.world.running(self.service.id) if self.service else {}
-        return self._removed and counts in ({self.service.revision: 1}, {})
+        return counts in ({self.service.revision: 1}, {}) and self.leftovers() == []
