@@ -3,6 +3,7 @@
 from emulator.drivers.docker.engine import ConflictError, Engine, Json, NotFoundError
 from emulator.drivers.docker.host import find_host
 from emulator.drivers.docker.labels import Role, labels
+from emulator.drivers.docker.networks import create_network
 
 
 def network_name(owner: str) -> str:
@@ -29,7 +30,7 @@ async def _create(engine: Engine, name: str, owner: str) -> None:
         "Options": {"com.docker.network.driver.mtu": str(mtu)} if mtu else {},
     }
     try:
-        await engine.post("/networks/create", json=wanted)
+        await create_network(engine, wanted)
     except ConflictError:
         return  # another build was faster
 

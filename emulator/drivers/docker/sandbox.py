@@ -18,6 +18,7 @@ from emulator.drivers.docker.containers import remove_container
 from emulator.drivers.docker.engine import Engine, Json, NotFoundError
 from emulator.drivers.docker.host import Host, Hosts
 from emulator.drivers.docker.labels import Role, labelled, labels
+from emulator.drivers.docker.networks import create_network
 from emulator.model.errors import EngineError
 from emulator.model.identifiers import InstanceId, ServiceId
 from emulator.model.instance import Endpoint
@@ -192,10 +193,7 @@ class Sandboxes:
             "Options": {"com.docker.network.driver.mtu": str(mtu)} if mtu else {},
             "Labels": labels(self._owner, Role.NETWORK, service=service),
         }
-        try:
-            await self._engine.post("/networks/create", json=body)
-        except EngineError as error:
-            raise _explained(error) from error
+        await create_network(self._engine, body)
         return name
 
 
@@ -203,10 +201,3 @@ def _binding(host: Host) -> Json:
     """Only a remote engine's port is open to others than this machine."""
     here = host.gateway == "127.0.0.1"
     return {"HostIp": "127.0.0.1" if here else "", "HostPort": "0"}
-
-
-def _explained(error: EngineError) -> EngineError:
-    if "address pool" not in str(error):
-        return error
-    hint = "remove networks that nobody uses (`docker network prune`) or delete a service"
-    return EngineError(f"{error}: {hint}")
