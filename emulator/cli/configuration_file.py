@@ -6,18 +6,19 @@ The reading itself is in `settings`; this file knows the keys, their types and w
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from emulator.model.errors import ConfigurationError, Place
-from emulator.model.settings import Limits
+from emulator.model.settings import Limits, PaceMode, Quotas
 
 Key = tuple[str, ...]
 SECRET_KINDS = ("value", "env", "file")
-MODES = ("fast", "realistic")
 HIGHEST_PORT = 65535
 _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
 _ACCOUNT = re.compile(r"\d{12}")
+_ADDRESS = re.compile(r"https?://(?:[^\s/@?#]+@)?[\w.\[\]:-]+(?:/[^\s?#]*)?", re.IGNORECASE)
 _HEADER = re.compile(r"\s*\[\[?(?P<key>[^\]]*)\]")
 _ENTRY = re.compile(r"""\s*(?P<key>(?:"(?:[^"\\]|\\.)*"|'[^']*'|[A-Za-z0-9_.\s-])+?)\s*=""")
 _PART = re.compile(r"""\s*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([A-Za-z0-9_-]+))\s*(?:\.|$)""")
@@ -121,20 +122,23 @@ def count(document: Document, key: Key, value: object) -> int:
     raise document.error(key, f"expected a whole number above 0, not {shown(value)}")
 
 
-def one_of(*choices: str) -> Check:
-    def check(document: Document, key: Key, value: object) -> object:
-        if value in choices:
-            return value
-        expected = " or ".join(f'"{choice}"' for choice in choices)
-        raise document.error(key, f"expected {expected}, not {shown(value)}")
+def one_of(choices: type[StrEnum]) -> Check:
+    def check(document: Document, key: Key, value: object) -> StrEnum:
+        try:
+            return choices(str(value))
+        except ValueError:
+            expected = " or ".join(f'"{choice}"' for choice in choices)
+            raise document.error(key, f"expected {expected}, not {shown(value)}") from None
 
     return check
 
 
 def address(document: Document, key: Key, value: object) -> str:
-    if isinstance(value, str) and value.startswith(("http://", "https://")):
+    if isinstance(value, str) and _ADDRESS.fullmatch(value):
         return value
-    raise document.error(key, f"expected an address that starts with http://, not {shown(value)}")
+    raise document.error(
+        key, f'expected an address such as "http://127.0.0.1:4566", not {shown(value)}'
+    )
 
 
 def repository(document: Document, key: Key, value: object) -> str:
@@ -159,7 +163,8 @@ def each(check: Check) -> Check:
 
     def checked(document: Document, key: Key, value: object) -> dict[str, Any]:
         if not isinstance(value, dict):
-            raise document.error(key, f"expected a table, not {shown(value)}")
+            # Never shown: what was meant for a table of secrets may be one.
+            raise document.error(key, "expected a table")
         return {name: check(document, (*key, name), entry) for name, entry in value.items()}
 
     return checked
@@ -200,6 +205,21 @@ def _limits() -> dict[str, Check]:
     return {f.name: count if f.type in {int, "int"} else positive for f in fields(Limits)}
 
 
+_AUTH = table({"verify_sigv4": boolean, "keys": each(secret)})
+
+
+def auth(document: Document, key: Key, value: object) -> dict[str, Any]:
+    """Signatures can only be verified with the secrets they were made with."""
+    found: dict[str, Any] = _AUTH(document, key, value)
+    if found.get("verify_sigv4") and not found.get("keys"):
+        raise document.error(
+            (*key, "verify_sigv4"),
+            "expected a key to verify with; under [auth.keys] add "
+            '"access key id" = { env = "NAME" }, where NAME holds the secret access key',
+        )
+    return found
+
+
 EVERYTHING = table(
     {
         "region": region,
@@ -211,7 +231,9 @@ EVERYTHING = table(
         "images": each(text),
         "repositories": each(repository),
         "secrets": each(secret),
-        "pace": table({"mode": one_of(*MODES), "speed": positive}),
+        "pace": table({"mode": one_of(PaceMode), "speed": positive}),
         "upstream": table({"url": address}),
+        "quotas": table({f.name: count for f in fields(Quotas)}),
+        "auth": auth,
     }
 )

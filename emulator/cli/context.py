@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from emulator.model.settings import Settings
+from emulator.model.settings import PaceMode, Settings
 
 PORT = click.IntRange(0, 65535)
 
@@ -58,6 +58,12 @@ def running() -> list[click.Parameter]:
         _option("--https-port", type=PORT, help="HTTPS; default: 8443."),
         _option("--http-port", type=PORT, help="HTTP, redirects; default: 8480."),
         _option("--strict/--no-strict", default=None, help="App Runner only, no extensions."),
+        _option(
+            "--pace",
+            type=click.Choice([str(mode) for mode in PaceMode]),
+            help="Whether operations take as long as App Runner's; default: fast.",
+        ),
+        _option("--upstream", metavar="URL", help="An AWS emulator for what is not App Runner."),
     ]
 
 

@@ -12,7 +12,15 @@ from typing import Any
 
 from emulator.cli import configuration_file as file
 from emulator.model.errors import ConfigurationError, Place
-from emulator.model.settings import Addresses, Limits, Settings
+from emulator.model.settings import (
+    Addresses,
+    Auth,
+    Limits,
+    Pace,
+    PaceMode,
+    Quotas,
+    Settings,
+)
 
 FILE = "emulator.toml"
 PREFIX = "APPRUNNER_"
@@ -22,6 +30,8 @@ OPTIONS: Mapping[str, tuple[file.Key, file.Check]] = {
     "account": (("account",), file.account),
     "host": (("host",), file.text),
     "strict": (("strict",), file.boolean),
+    "pace": (("pace", "mode"), file.one_of(PaceMode)),
+    "upstream": (("upstream", "url"), file.address),
     "api_port": (("ports", "api"), file.port),
     "https_port": (("ports", "https"), file.port),
     "http_port": (("ports", "http"), file.port),
@@ -49,11 +59,14 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str] | None = No
         state_dir=state_dir(flags, env),
         addresses=_dataclass(Addresses, given),
         limits=Limits(**stated.get("limits", {})),
+        pace=Pace(**stated.get("pace", {}) | _present({"mode": given["pace"]})),
+        quotas=Quotas(**stated.get("quotas", {})),
+        auth=_auth(document, stated.get("auth", {}), env),
         images=stated.get("images", {}),
         repositories=stated.get("repositories", {}),
         secrets=_secrets(stated.get("secrets", {}), env),
         environment={k: v for k, v in env.items() if _PASSED.fullmatch(k)},
-        **_present({name: given[name] for name in ("region", "account", "strict")}),
+        **_present({name: given[name] for name in ("region", "account", "strict", "upstream")}),
     )
 
 
@@ -132,6 +145,43 @@ def _dataclass(kind: type[Addresses], values: Mapping[str, Any]) -> Addresses:
 
 def _present(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _auth(document: file.Document, stated: Mapping[str, Any], env: Mapping[str, str]) -> Auth:
+    """With every secret at hand: a request cannot wait until one is found."""
+    keys = {
+        name: _key(document, ("auth", "keys", name), kind, env)
+        for name, kind in stated.get("keys", {}).items()
+    }
+    return Auth(verify_sigv4=stated.get("verify_sigv4", False), keys=keys)
+
+
+def _key(
+    document: file.Document, key: file.Key, kind: Mapping[str, str], env: Mapping[str, str]
+) -> str:
+    """A secret access key; no message holds it."""
+    if variable := kind.get("env"):
+        value = env.get(variable, "")
+        found = f"the environment variable {variable} is not set: export it"
+    elif path := kind.get("file"):
+        value = _content(document, key, path)
+        found = f"{path} is empty"
+    else:
+        value = kind.get("value", "")
+        found = "it is empty"
+    if not value:
+        raise document.error(key, f"expected a secret access key: {found}")
+    return value
+
+
+def _content(document: file.Document, key: file.Key, path: str) -> str:
+    """A file's text without the newline that editors put at its end."""
+    try:
+        return Path(path).read_text(encoding="utf-8").removesuffix("\n")
+    except UnicodeDecodeError:
+        raise document.error(key, f"{path} is not UTF-8 text") from None
+    except OSError as error:
+        raise document.error(key, f"cannot read {path}: {error.strerror}") from None
 
 
 def _secrets(

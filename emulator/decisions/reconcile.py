@@ -9,17 +9,21 @@ Rules:
  4. What is not wanted is drained, then stopped, then removed, and only its own job touches it
     meanwhile (`busy`).
  5. Each action says why.
+ 6. An operation ends no sooner than the pace allows; all that is to be done for it is done at once,
+    and a failure is noted at once.
 """
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from emulator.decisions import pace
 from emulator.model.identifiers import Epoch, InstanceId, RevisionId
 from emulator.model.instance import ContainerState, Health, Instance
 from emulator.model.operation import Operation, OperationStatus, OperationType
 from emulator.model.revision import Revision
 from emulator.model.service import Service, ServiceStatus
+from emulator.model.settings import Pace
 
 
 class BuildState(StrEnum):
@@ -59,6 +63,7 @@ class Situation:
     held_until: Epoch | None = None
     freeze_after: float | None = None
     standby: bool = True
+    pace: Pace = field(default_factory=Pace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,7 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class Deploy:
-    """Begin the deployment of the newest commit that arrived meanwhile."""
+    """Begin the deployment of the newest commit (or image) that arrived meanwhile."""
 
     commit: str
 
@@ -139,6 +144,13 @@ class RollBack:
 
 
 @dataclass(frozen=True, slots=True)
+class Fail:
+    """The operation has failed for good, but App Runner would not say so yet."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """The operation ends and the service gets its status."""
 
@@ -164,6 +176,7 @@ Action = (
     | Remove
     | Promote
     | RollBack
+    | Fail
     | Finish
     | Close
 )
@@ -181,8 +194,9 @@ def plan(s: Situation) -> Plan:
     """The next actions; all of them may be carried out at once."""
     wanted = _wanted(s)
     starts = tuple(_starts(s, wanted))
+    operation, ends_at = _paced(s, _operation(s))
     actions = (
-        *_operation(s),
+        *operation,
         *starts,
         *_surplus(s, wanted),
         *_strangers(s, wanted),
@@ -190,7 +204,7 @@ def plan(s: Situation) -> Plan:
         *_standbys(s, wanted, taken={start.standby for start in starts}),
         *_freezes(s, wanted),
     )
-    return Plan(actions=actions, due=_due(s))
+    return Plan(actions=actions, due=_due(s, ends_at))
 
 
 # -- what should run ---------------------------------------------------------------------------
@@ -223,6 +237,7 @@ def _deploys(s: Situation) -> bool:
         s.operation is not None
         and s.operation.deploys
         and s.operation.status is OperationStatus.IN_PROGRESS
+        and not s.operation.reason
     )
 
 
@@ -260,6 +275,38 @@ def _counts(i: Instance) -> bool:
 # -- the operation -----------------------------------------------------------------------------
 
 
+def _paced(s: Situation, actions: tuple[Action, ...]) -> tuple[tuple[Action, ...], Epoch | None]:
+    """The actions, or what is done instead while the end has to wait; and until when it has to."""
+    for action in actions:
+        outcome = _outcome(action)
+        if s.operation is None or outcome is None:
+            continue
+        ends_at = pace.not_before(s.pace, s.operation, outcome)
+        if s.now < ends_at:
+            return _meanwhile(s.operation, action), ends_at
+    return actions, None
+
+
+def _outcome(action: Action) -> OperationStatus | None:
+    """How the operation ends by it, if it does."""
+    match action:
+        case Promote():
+            return OperationStatus.SUCCEEDED
+        case Finish(status=status):
+            return status
+        case _:
+            return None
+
+
+def _meanwhile(operation: Operation, end: Action) -> tuple[Action, ...]:
+    """A failure is stored: no instance need be kept for it, and a restart does not try again."""
+    match end:
+        case Finish(status=OperationStatus.FAILED, reason=reason) if operation.deploys:
+            return () if operation.reason else (Fail(reason),)
+        case _:
+            return ()
+
+
 def _operation(s: Situation) -> tuple[Action, ...]:
     operation = s.operation
     if operation is None:
@@ -276,7 +323,7 @@ def _operation(s: Situation) -> tuple[Action, ...]:
 
 
 def _queued(s: Situation) -> tuple[Action, ...]:
-    """A commit is deployed over what runs, and mends what could not be created."""
+    """A commit or image is deployed over what runs, and mends what could not be created."""
     commit = s.service.queued
     deployable = {ServiceStatus.RUNNING, ServiceStatus.CREATE_FAILED}
     if commit is None or s.service.status not in deployable:
@@ -301,7 +348,7 @@ def _progress(s: Situation, operation: Operation) -> tuple[Action, ...]:
 
 
 def _deployment(s: Situation, operation: Operation) -> tuple[Action, ...]:
-    failure = _deployment_failure(s, operation)
+    failure = operation.reason or _deployment_failure(s, operation)
     if failure:
         return (_failed(s, failure),)
     if s.target is None:
@@ -313,13 +360,26 @@ def _deployment(s: Situation, operation: Operation) -> tuple[Action, ...]:
 def _deployment_failure(s: Situation, operation: Operation) -> str:
     if s.build is BuildState.FAILED:
         return s.build_failure or "the build failed"
-    if operation.deadline is not None and s.now >= operation.deadline:
+    if _late(s, operation):
         return "it took too long"
     if s.target is None:
         return ""
     if s.target.id in s.start_failures:
         return s.start_failures[s.target.id]
     return next((_why(i) for i in s.instances if i.revision == s.target.id and _failed_one(i)), "")
+
+
+def _late(s: Situation, operation: Operation) -> bool:
+    deadline = _deadline(s, operation)
+    return deadline is not None and s.now >= deadline
+
+
+def _deadline(s: Situation, operation: Operation) -> Epoch | None:
+    """The stored one is for the work alone: waiting for App Runner's pace comes on top."""
+    if operation.deadline is None:
+        return None
+    waited = pace.wait(s.pace, operation.type, OperationStatus.SUCCEEDED)
+    return Epoch(operation.deadline + waited)
 
 
 def _failed_one(i: Instance) -> bool:
@@ -358,7 +418,7 @@ def _until_gone(s: Situation, finish: Finish) -> tuple[Action, ...]:
 def _resume(s: Situation, operation: Operation) -> tuple[Action, ...]:
     if any(i.health is Health.HEALTHY for i in _of(s, s.serving)):
         return (Finish(OperationStatus.SUCCEEDED, ServiceStatus.RUNNING),)
-    if operation.deadline is not None and s.now >= operation.deadline:
+    if _late(s, operation):
         reason = "no instance became healthy in time"
         return (Finish(OperationStatus.FAILED, ServiceStatus.PAUSED, reason),)
     return ()
@@ -499,12 +559,9 @@ def _freeze_at(s: Situation, i: Instance) -> float:
     return (i.idle_since or 0.0) + (s.freeze_after or 0.0)
 
 
-def _due(s: Situation) -> Epoch | None:
-    moments: list[float] = []
-    if s.operation is not None and s.operation.deadline is not None:
-        moments.append(s.operation.deadline)
-    if s.held_until is not None:
-        moments.append(s.held_until)
+def _due(s: Situation, ends_at: Epoch | None) -> Epoch | None:
+    deadline = _deadline(s, s.operation) if s.operation is not None else None
+    moments: list[float] = [m for m in (ends_at, deadline, s.held_until) if m is not None]
     moments += [i.drain_deadline for i in s.instances if i.drain_deadline is not None]
     if s.freeze_after is not None:
         moments += [_freeze_at(s, i) for i in s.instances if _may_freeze(s, i)]

@@ -63,10 +63,11 @@ DEPLOYING = frozenset(
 class Operation:
     """One entry of ListOperations, with what the emulator needs to carry it out.
 
-    `commit` is the commit to deploy (None: the branch's newest, or no code source);
+    `commit` is the commit to deploy (None: the branch's newest, or an image);
     `target` the revision being deployed, None until it is built (a rollback names it at once);
-    `automatic` tells a deployment that a commit caused from one that was asked for.
-    `deadline` is set when it goes IN_PROGRESS.
+    `automatic` tells a deployment that a commit or image caused from one that was asked for.
+    `deadline` is set when it goes IN_PROGRESS; it is for the work, not for App Runner's pace.
+    `reason` tells why it failed; while it is IN_PROGRESS, that this is already settled.
     """
 
     id: OperationId

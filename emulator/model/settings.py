@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from emulator.model.configuration import NOTHING
 
@@ -37,10 +38,48 @@ class Limits:
     starts_at_once: int = 3
 
 
+class PaceMode(StrEnum):
+    """Whether waiting for App Runner is part of what is emulated."""
+
+    FAST = "fast"
+    REALISTIC = "realistic"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How long what AWS does takes at least; `speed` divides the waits of the realistic mode."""
+
+    mode: PaceMode = PaceMode.FAST
+    speed: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quotas:
+    """An account's, per Region: App Runner's defaults (developer guide, architecture)."""
+
+    services: int = 30
+    connections: int = 10
+    auto_scaling_configurations: int = 10
+    auto_scaling_revisions: int = 5
+    observability_configurations: int = 10
+    observability_revisions: int = 10
+    vpc_connectors: int = 10
+    custom_domains: int = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Auth:
+    """Whether the AWS API checks signatures, and the secret access key of each access key id."""
+
+    verify_sigv4: bool = False
+    keys: Mapping[str, str] = field(default_factory=lambda: NOTHING, repr=False)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """`state_dir` is an absolute path; `environment` holds the host's variables that builds and
-    the engine may need (proxies, CA bundle, package indexes, DOCKER_*), nothing else.
+    the engine may need (proxies, CA bundle, package indexes, DOCKER_*), nothing else. `upstream`
+    is the address of another AWS emulator, for all that is not App Runner; empty for none.
     """
 
     state_dir: str
@@ -49,6 +88,10 @@ class Settings:
     addresses: Addresses = field(default_factory=Addresses)
     limits: Limits = field(default_factory=Limits)
     strict: bool = False
+    pace: Pace = field(default_factory=Pace)
+    quotas: Quotas = field(default_factory=Quotas)
+    auth: Auth = field(default_factory=Auth)
+    upstream: str = ""
     images: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     repositories: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

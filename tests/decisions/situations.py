@@ -60,6 +60,7 @@ def operation(
     *,
     target: Revision | None = None,
     deadline: float | None = None,
+    reason: str = "",
 ) -> Operation:
     return Operation(
         id=OperationId("00000001-0000-4000-8000-000000000000"),
@@ -70,6 +71,7 @@ def operation(
         updated_at=NOW,
         target=target.id if target else None,
         deadline=Epoch(deadline) if deadline is not None else None,
+        reason=reason,
     )
 
 

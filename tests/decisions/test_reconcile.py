@@ -1,5 +1,7 @@
 """The loop's decision: what to do next for one service."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, strategies as st
 
@@ -10,6 +12,7 @@ from emulator.decisions.reconcile import (
     Close,
     Deploy,
     Drain,
+    Fail,
     Finish,
     Freeze,
     Prepare,
@@ -23,12 +26,14 @@ from emulator.decisions.reconcile import (
 from emulator.model.instance import ContainerState, Health, Instance, InstanceState
 from emulator.model.operation import TRANSITIONS, OperationStatus, OperationType
 from emulator.model.service import ServiceStatus
+from emulator.model.settings import Pace, PaceMode
 from tests.decisions.situations import NOW, instance, operation, revision, service, situation
 
 R1, R2 = revision(1), revision(2, image="image2")
 OLD = instance("old", R1)
 STANDBY = instance("standby", None, state=ContainerState.CREATED, fits=R1, idle_since=None)
 IN_PROGRESS = ServiceStatus.OPERATION_IN_PROGRESS
+REALISTIC = Pace(mode=PaceMode.REALISTIC)
 
 
 def actions(*args, **more):
@@ -314,6 +319,88 @@ class TestResuming:
         assert not [a for a in wanted if isinstance(a, Finish)]
 
 
+class TestPace:
+    def test_a_deployment_that_could_be_promoted_waits_for_app_runner(self):
+        new = instance("new", R2)
+        s = situation(
+            service(IN_PROGRESS, revision=R1),
+            OLD,
+            new,
+            operation=operation(target=R2),
+            serving=R1,
+            target=R2,
+            pace=REALISTIC,
+        )
+        assert plan(s).actions == ()
+        assert plan(s).due == NOW + 180
+        assert plan(replace(s, now=NOW + 179.9)).actions == ()
+        assert plan(replace(s, now=NOW + 180)).actions == (Promote(R2),)
+
+    def test_a_target_that_dies_during_the_wait_is_rolled_back_at_once(self):
+        dead = instance("dead", R2, state=ContainerState.EXITED, failure="it stopped")
+        wanted = actions(
+            service(IN_PROGRESS, revision=R1),
+            OLD,
+            dead,
+            operation=operation(target=R2),
+            serving=R1,
+            target=R2,
+            pace=REALISTIC,
+        )
+        assert RollBack("it stopped") in wanted
+
+    def test_a_rollback_ends_when_app_runners_would(self):
+        rolling = operation(status=OperationStatus.ROLLBACK_IN_PROGRESS, target=R2)
+        back = service(IN_PROGRESS, revision=R1)
+        s = situation(back, OLD, operation=rolling, serving=R1, target=R2, pace=REALISTIC)
+        assert plan(s).actions == ()
+        assert plan(s).due == NOW + 900
+        (finish,) = plan(replace(s, now=NOW + 900)).actions
+        assert finish == Finish(OperationStatus.ROLLBACK_SUCCEEDED, ServiceStatus.RUNNING)
+
+    def test_a_failed_create_is_noted_at_once_and_ends_when_app_runners_would(self):
+        dead = instance("dead", R1, state=ContainerState.EXITED)
+        creating = operation(OperationType.CREATE_SERVICE, target=R1)
+        s = situation(service(IN_PROGRESS), dead, operation=creating, target=R1, pace=REALISTIC)
+        assert plan(s).actions == (Fail("container exit code 1"), Remove(dead.id))
+        noted = replace(s, operation=replace(creating, reason="it stopped"), instances=())
+        assert plan(noted).actions == ()
+        assert plan(noted).due == NOW + 360
+        assert plan(replace(noted, now=NOW + 360)).actions == (
+            Finish(OperationStatus.FAILED, ServiceStatus.CREATE_FAILED, "it stopped"),
+        )
+
+    def test_what_is_noted_as_failed_is_neither_built_nor_kept_running(self):
+        noted = operation(OperationType.CREATE_SERVICE, reason="the build failed")
+        assert actions(service(IN_PROGRESS), operation=noted, pace=REALISTIC) == ()
+        started = operation(OperationType.CREATE_SERVICE, target=R1, reason="it stopped")
+        left = instance("left", R1)
+        wanted = actions(service(IN_PROGRESS), left, operation=started, target=R1, pace=REALISTIC)
+        assert wanted == (Drain(left.id, "its revision does not serve"),)
+
+    def test_waiting_for_app_runner_does_not_take_too_long(self):
+        creating = operation(OperationType.CREATE_SERVICE, target=R1, deadline=NOW + 10)
+        s = situation(
+            service(IN_PROGRESS),
+            instance("new", R1),
+            operation=creating,
+            target=R1,
+            pace=REALISTIC,
+        )
+        assert plan(replace(s, now=NOW + 100)).actions == ()
+        assert plan(replace(s, now=NOW + 203)).actions == (Promote(R1),)
+
+    def test_but_its_work_still_may(self):
+        creating = operation(OperationType.CREATE_SERVICE, deadline=NOW + 1000)
+        s = situation(
+            service(IN_PROGRESS), operation=creating, build=BuildState.RUNNING, pace=REALISTIC
+        )
+        assert plan(s).due == NOW + 1203
+        assert plan(replace(s, now=NOW + 1203)).actions == (
+            Finish(OperationStatus.FAILED, ServiceStatus.CREATE_FAILED, "it took too long"),
+        )
+
+
 def test_what_a_deleted_service_leaves_is_drained_with_that_reason():
     deleting = operation(OperationType.DELETE_SERVICE)
     wanted = actions(service(IN_PROGRESS, revision=R1), OLD, operation=deleting, serving=R1)
@@ -384,6 +471,8 @@ def any_situation(draw):
         target=target if under_way else None,
         size=draw(st.integers(0, 3)),
         busy=frozenset(busy),
+        build=draw(st.sampled_from(BuildState)),
+        closed=draw(st.booleans()),
         freeze_after=draw(st.sampled_from([None, 0.0, 10.0])),
     )
 
@@ -429,7 +518,69 @@ def test_an_operation_ends_once(s):
     assert s.operation is not None or not ends
 
 
-@given(any_situation())
-def test_a_due_time_lies_ahead(s):
-    due = plan(s).due
+@given(any_situation(), st.sampled_from([Pace(), REALISTIC]))
+def test_a_due_time_lies_ahead(s, pace):
+    due = plan(replace(s, pace=pace)).due
     assert due is None or due > s.now
+
+
+def split(actions):
+    """How the operation ends, and what else is to be done."""
+    ends = [a for a in actions if isinstance(a, Promote | Finish | Fail)]
+    return ends, [a for a in actions if a not in ends]
+
+
+@given(any_situation(), st.floats(0.1, 100))
+def test_the_realistic_pace_delays_the_end_of_an_operation_and_nothing_else(s, speed):
+    paced = replace(s, pace=Pace(mode=PaceMode.REALISTIC, speed=speed))
+    ends, rest = split(plan(s).actions)
+    held, rest_of_paced = split(plan(paced).actions)
+    assert rest_of_paced == rest
+    assert all(isinstance(a, Fail) for a in held)
+    if ends:
+        assert s.now < plan(paced).due <= s.now + 900 / speed
+    later = s.now + 900 / speed
+    assert plan(replace(paced, now=later)) == plan(replace(s, now=later))
+
+
+def ending(type_, *instances, seconds, **more):
+    """A situation in which nothing but the pace keeps an operation from its end."""
+    old = None if type_ is OperationType.CREATE_SERVICE else R1
+    target = R2 if more.pop("deployed", False) else None
+    value = service(IN_PROGRESS, revision=old, paused=type_ is OperationType.RESUME_SERVICE)
+    status = more.pop("status", OperationStatus.IN_PROGRESS)
+    asked = operation(type_, status, target=target)
+    return (
+        situation(value, *instances, operation=asked, serving=old, target=target, **more),
+        seconds,
+    )
+
+
+NEW = instance("new", R2)
+DEAD = instance("dead", R2, state=ContainerState.EXITED)
+ROLLING_BACK = OperationStatus.ROLLBACK_IN_PROGRESS
+ENDINGS = [
+    ending(OperationType.CREATE_SERVICE, NEW, deployed=True, seconds=203),
+    ending(OperationType.CREATE_SERVICE, DEAD, deployed=True, seconds=360),
+    ending(OperationType.CREATE_SERVICE, build=BuildState.FAILED, seconds=360),
+    ending(OperationType.UPDATE_SERVICE, OLD, NEW, deployed=True, seconds=180),
+    ending(OperationType.UPDATE_SERVICE, OLD, status=ROLLING_BACK, seconds=900),
+    ending(OperationType.START_DEPLOYMENT, OLD, NEW, deployed=True, seconds=180),
+    ending(OperationType.START_DEPLOYMENT, OLD, status=ROLLING_BACK, seconds=900),
+    ending(OperationType.PAUSE_SERVICE, seconds=120),
+    ending(OperationType.RESUME_SERVICE, OLD, seconds=120),
+    ending(OperationType.DELETE_SERVICE, closed=True, seconds=60),
+]
+
+
+@given(st.sampled_from(ENDINGS), st.floats(0.1, 100))
+def test_an_operation_ends_when_its_pace_allows_it_and_never_earlier(case, speed):
+    """Followed from one due time to the next, while nothing else happens."""
+    s, seconds = case
+    paced = replace(s, pace=Pace(mode=PaceMode.REALISTIC, speed=speed))
+    while not (ends := split(plan(paced).actions)[0]) or isinstance(ends[0], Fail):
+        if ends:
+            paced = replace(paced, operation=replace(s.operation, reason=ends[0].reason))
+        paced = replace(paced, now=plan(paced).due)
+    assert ends == split(plan(s).actions)[0]
+    assert paced.now - NOW == pytest.approx(seconds / speed)

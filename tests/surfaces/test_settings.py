@@ -6,7 +6,7 @@ import pytest
 
 from emulator.cli.settings import load
 from emulator.model.errors import ConfigurationError
-from emulator.model.settings import Limits
+from emulator.model.settings import Auth, Limits, Pace, PaceMode, Quotas, Settings
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +29,7 @@ def test_without_anything_the_defaults_hold():
     found = settings()
     assert (found.region, found.account, found.strict) == ("us-east-1", "000000000000", False)
     assert (found.addresses.host, found.addresses.api_port) == ("127.0.0.1", 8400)
-    assert found.limits == Limits()
+    assert found == Settings(state_dir=found.state_dir)
     assert found.state_dir.endswith("apprunner-emulator")
     assert Path(found.state_dir).is_absolute()
 
@@ -54,12 +54,23 @@ def test_every_option_has_its_variable(here):
         APPRUNNER_HTTPS_PORT="1",
         APPRUNNER_HTTP_PORT="2",
         APPRUNNER_STRICT="yes",
+        APPRUNNER_PACE="realistic",
+        APPRUNNER_UPSTREAM="http://127.0.0.1:4566",
     )
     assert found.state_dir == str(here / "state")
     assert (found.region, found.account, found.strict) == ("eu-west-1", "123456789012", True)
     addresses = found.addresses
     assert (addresses.host, addresses.api_port) == ("127.0.0.2", 0)
     assert (addresses.https_port, addresses.http_port) == (1, 2)
+    assert (found.pace.mode, found.upstream) == (PaceMode.REALISTIC, "http://127.0.0.1:4566")
+
+
+def test_a_pace_given_elsewhere_keeps_the_files_speed(here):
+    (here / "emulator.toml").write_text("[pace]\nmode = 'fast'\nspeed = 2.5")
+    realistic = Pace(mode=PaceMode.REALISTIC, speed=2.5)
+    assert settings().pace == Pace(mode=PaceMode.FAST, speed=2.5)
+    assert settings(APPRUNNER_PACE="realistic").pace == realistic
+    assert settings({"pace": "realistic"}, APPRUNNER_PACE="fast").pace == realistic
 
 
 def test_a_flag_that_switches_off_beats_a_variable_that_switches_on():
@@ -99,10 +110,17 @@ def test_the_whole_file(tmp_path):
         "plain" = "s3cret"
         "file" = { file = "secret.txt" }
         [pace]
-        mode = "fast"
-        speed = 1
+        mode = "realistic"
+        speed = 20
         [upstream]
         url = "http://127.0.0.1:4566"
+        [quotas]
+        services = 2
+        custom_domains = 1
+        [auth]
+        verify_sigv4 = true
+        [auth.keys]
+        AKIAPLAIN = "s3cret"
         """
     )
     found = settings({"config": str(folder / "emulator.toml")})
@@ -118,6 +136,33 @@ def test_the_whole_file(tmp_path):
         "plain": {"value": "s3cret"},
         "file": {"file": str(folder / "secret.txt")},
     }
+    assert found.pace == Pace(mode=PaceMode.REALISTIC, speed=20.0)
+    assert found.upstream == "http://127.0.0.1:4566"
+    assert found.quotas == Quotas(services=2, custom_domains=1)
+    assert found.auth == Auth(verify_sigv4=True, keys={"AKIAPLAIN": "s3cret"})
+
+
+def test_an_access_keys_secret_is_a_value_a_variable_or_a_file(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "key.txt").write_text("from a file\n")
+    (folder / "emulator.toml").write_text(
+        """
+        [auth.keys]
+        AKIAVALUE = { value = "as it is" }
+        AKIAENV = { env = "MY_KEY" }
+        AKIAFILE = { file = "key.txt" }
+        """
+    )
+    found = settings({"config": str(folder / "emulator.toml")}, MY_KEY="from a variable")
+    assert found.auth.keys == {
+        "AKIAVALUE": "as it is",
+        "AKIAENV": "from a variable",
+        "AKIAFILE": "from a file",
+    }
+    assert not found.auth.verify_sigv4
+    assert "MY_KEY" not in found.environment
+    assert "from a" not in repr(found)
 
 
 def test_a_secrets_variable_is_resolved_and_stays_out_of_the_builds_environment(here):
@@ -160,6 +205,22 @@ def test_only_what_builds_and_the_engine_need_of_the_environment_is_kept():
         ("[pace]\nmode = 'slow'", ':2 (pace.mode): expected "fast" or "realistic", not "slow"'),
         ("[upstream]\nurl = 'x'", ":2 (upstream.url): expected an address"),
         ("[secrets]\ndb = { variable = 'X' }", ":2 (secrets.db): expected { value = "),
+        ("[pace]\nspeed = 0", ":2 (pace.speed): expected a number above 0, not 0"),
+        ("[quotas]\nservices = 0", ":2 (quotas.services): expected a whole number above 0, not 0"),
+        ("[quotas]\nservices = 1.5", ":2 (quotas.services): expected a whole number above 0"),
+        ("[quotas]\nvpcs = 5", ":2 (quotas.vpcs): unknown key; expected one of services, conn"),
+        ("[auth]\nverify_sigv4 = 1", ":2 (auth.verify_sigv4): expected true or false, not 1"),
+        (
+            "[auth]\n\nverify_sigv4 = true",
+            ":3 (auth.verify_sigv4): expected a key to verify with; under [auth.keys] add",
+        ),
+        ("[auth.keys]\nA = { key = 'X' }", ":2 (auth.keys.A): expected { value = "),
+        ("[auth.keys]\nA = ''", ":2 (auth.keys.A): expected a secret access key: it is empty"),
+        (
+            "[auth.keys]\nA = { env = 'UNSET' }",
+            ":2 (auth.keys.A): expected a secret access key: the environment variable UNSET is not",
+        ),
+        ("[auth.keys]\nA = { file = 'none' }", ":2 (auth.keys.A): cannot read /"),
         ("region = ", ":1: expected TOML: "),
     ],
 )
@@ -168,9 +229,26 @@ def test_a_mistake_is_told_with_file_line_key_and_what_was_expected(here, text, 
     assert refusal().startswith(f"emulator.toml{message}")
 
 
-def test_a_mistaken_secret_is_not_shown(here):
-    (here / "emulator.toml").write_text("[secrets]\ndb = { value = 's3cret', env = 's3cret' }")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[secrets]\ndb = { value = 's3cret', env = 's3cret' }",
+        "secrets = 's3cret'",
+        "[auth]\nkeys = 's3cret'",
+        "[auth]\nAKIA = 's3cret'",
+        "[auth.keys]\nAKIA = ['s3cret']",
+        "[auth.keys]\nAKIA = { value = ['s3cret'] }",
+    ],
+)
+def test_a_mistaken_secret_is_not_shown(here, text):
+    (here / "emulator.toml").write_text(text)
     assert "s3cret" not in refusal()
+
+
+def test_a_secret_that_is_no_text_is_not_shown(here):
+    (here / "key.bin").write_bytes(b"\xff s3cret")
+    (here / "emulator.toml").write_text("[auth.keys]\nAKIA = { file = 'key.bin' }")
+    assert refusal().endswith("key.bin is not UTF-8 text")
 
 
 def test_a_mistaken_variable_is_told_by_its_name():
@@ -178,4 +256,8 @@ def test_a_mistaken_variable_is_told_by_its_name():
     assert refusal(APPRUNNER_STRICT="maybe") == (
         'APPRUNNER_STRICT: expected true or false, not "maybe"'
     )
+    assert refusal(APPRUNNER_PACE="slow") == (
+        'APPRUNNER_PACE: expected "fast" or "realistic", not "slow"'
+    )
+    assert refusal({"upstream": "moto"}).startswith("--upstream: expected an address")
     assert refusal({"region": "moon"}).startswith("--region: expected an AWS region")

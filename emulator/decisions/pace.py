@@ -1,0 +1,47 @@
+"""How long App Runner takes: a pipeline's time-outs and polling are tried where nothing is quick.
+
+In the fast mode nothing waits. In the realistic mode an operation ends no sooner than its like
+does on AWS; work that takes longer here than there is not hurried.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from emulator.model.identifiers import Epoch
+from emulator.model.operation import Operation, OperationStatus, OperationType
+from emulator.model.settings import Pace, PaceMode
+
+_T = OperationType
+# Seconds from an operation's StartedAt to its EndedAt, by how it ended, else by what it was.
+SECONDS: Mapping[OperationType | OperationStatus, float] = MappingProxyType(
+    {
+        # Documented: the operation in AWS CLI's example of list-operations.
+        _T.CREATE_SERVICE: 203.0,
+        # Observed: what a create takes from the pulled image to RUNNING (aws/apprunner-roadmap
+        # issue 128: 17:56:51 provisioning, 17:59:55 RUNNING); #147 has "minutes".
+        _T.UPDATE_SERVICE: 180.0,
+        _T.START_DEPLOYMENT: 180.0,
+        # Observed: the lower end of the two to five minutes in issue 128.
+        _T.PAUSE_SERVICE: 120.0,
+        _T.RESUME_SERVICE: 120.0,
+        # Assumed: no source tells.
+        _T.DELETE_SERVICE: 60.0,
+        # Observed: users see failing deployments declared after 6 to 19 minutes.
+        OperationStatus.FAILED: 360.0,
+        # Observed: issue 147.
+        OperationStatus.ROLLBACK_SUCCEEDED: 900.0,
+        OperationStatus.ROLLBACK_FAILED: 900.0,
+    }
+)
+
+
+def wait(pace: Pace, type_: OperationType, outcome: OperationStatus) -> float:
+    """Seconds that an operation takes at least, from the request to its end."""
+    if pace.mode is PaceMode.FAST:
+        return 0.0
+    return SECONDS.get(outcome, SECONDS[type_]) / pace.speed
+
+
+def not_before(pace: Pace, operation: Operation, outcome: OperationStatus) -> Epoch:
+    """The first moment at which it may end so."""
+    return Epoch(operation.started_at + wait(pace, operation.type, outcome))
