@@ -14,6 +14,7 @@ from emulator.model.event import Event
 from emulator.model.identifiers import Epoch, InstanceId, OperationId, ServiceId
 from emulator.model.instance import Endpoint, ObservedInstance
 from emulator.model.operation import Operation
+from emulator.model.resources import Resource
 from emulator.model.revision import Revision
 from emulator.model.service import Service
 from emulator.model.source import Commit, TreeFile
@@ -50,7 +51,7 @@ class Heartbeat:
     at: Epoch
 
 
-Change = Service | Revision | Operation | Event | UsageInterval | Heartbeat
+Change = Service | Revision | Operation | Event | UsageInterval | Heartbeat | Resource
 
 
 class Store(Protocol):
@@ -86,8 +87,16 @@ class Store(Protocol):
         """The last sign of life."""
         ...
 
+    async def resources(self) -> tuple[Resource, ...]:
+        """All, also deleted ones, oldest first."""
+        ...
+
     async def forget(self, service: ServiceId) -> None:
         """Every row of it."""
+        ...
+
+    async def drop(self, key: str) -> None:
+        """The resource of this key."""
         ...
 
 
@@ -177,6 +186,12 @@ class Builder(Protocol):
 
     async def base(self, base: BaseImage, on_line: Callable[[str], None]) -> str:
         """A reference for FROM: the public image, or one made from Debian's packages."""
+        ...
+
+    def changes(self) -> AsyncIterator[str | None]:
+        """A reference (`name:tag`) each time a local image gets that name, whoever gave it; None
+        after the connection to the engine was lost and is back: look at all of them.
+        """
         ...
 
     async def build(self, request: BuildRequest, on_line: Callable[[str], None]) -> str:
@@ -280,8 +295,11 @@ class Doors(Protocol):
 class Secrets(Protocol):
     """Values by Secrets Manager ARN, SSM parameter ARN or name."""
 
-    async def value(self, reference: str) -> str:
-        """Raises ConfigurationError naming the reference and the setting that would provide it."""
+    async def value(self, reference: str, *, region: str) -> str:
+        """`region` is the service's, for a reference that names none.
+
+        Raises ConfigurationError naming the reference and the setting that would provide it.
+        """
         ...
 
 

@@ -6,13 +6,20 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from emulator.controllers.build_log import BuildLog
+from emulator.controllers.images import LocalImage, LocalImages
 from emulator.controllers.ledger import Ledger
 from emulator.controllers.meter import Meter
 from emulator.decisions import buildplan, detection, dockerfile
 from emulator.decisions.app_configuration import FILE, Node, split_command
+from emulator.decisions.image_names import short_name
 from emulator.model.build import BuildKind, Buildpack, BuildPlan
 from emulator.model.configuration import CodeSource, ImageSource
-from emulator.model.errors import BuildError, ConfigurationError, EngineError
+from emulator.model.errors import (
+    BuildError,
+    ConfigurationError,
+    EngineError,
+    EngineUnavailableError,
+)
 from emulator.model.identifiers import RevisionId
 from emulator.model.operation import Operation
 from emulator.model.revision import Revision, SourceTree
@@ -106,7 +113,7 @@ class Deployer:
         self._ports = ports
         self._planner = planner
         self._meter = meter
-        self._images = images
+        self._images = LocalImages(ports.builder, images)
         self._build_log = build_log
 
     async def revision(self, ledger: Ledger, operation: Operation) -> Revision:
@@ -136,24 +143,36 @@ class Deployer:
     async def _from_image(
         self, ledger: Ledger, operation: Operation, source: ImageSource, log: BuildLog
     ) -> Revision:
-        name = self._images.get(source.identifier, source.identifier)
-        await ledger.say(f"Pulling image {name} from ECR repository.")
-        try:
-            image = await self._ports.builder.pull(name, log.line)
-        except EngineError as error:
-            raise BuildError(f"Failed to pull your application image. Reason: {error}") from error
+        await ledger.say(f"Pulling image {source.identifier} from ECR repository.")
+        image = await self._images.take(ledger, source) or await self._pulled(ledger, source, log)
+        if image.name != short_name(source.identifier):
+            await ledger.say(f"The local image {image.name} stands in for it.")
         await ledger.say("Successfully pulled image from ECR.")
         env = {**source.env, **ledger.service.configuration.env, "PORT": str(source.port)}
         return replace(
-            self._new(ledger, operation, image),
+            self._new(ledger, operation, image.id),
             command=split_command(source.start_command) if source.start_command else None,
-            env=MappingProxyType(env | await self._secrets(source.secrets)),
+            env=MappingProxyType(env | await self._secrets(ledger, source.secrets)),
             port=source.port,
         )
 
-    async def _secrets(self, references: Mapping[str, str]) -> dict[str, str]:
+    async def _pulled(self, ledger: Ledger, source: ImageSource, log: BuildLog) -> LocalImage:
+        names = self._images.names(source)
+        try:
+            await self._ports.builder.pull(names[0], log.line)
+        except EngineUnavailableError:
+            raise
+        except EngineError as error:
+            raise BuildError(_not_to_be_had(source.identifier, names, error)) from error
+        image = await self._images.take(ledger, source)
+        if image is None:
+            raise BuildError(f"The image {names[0]} was removed while it was being deployed.")
+        return image
+
+    async def _secrets(self, ledger: Ledger, references: Mapping[str, str]) -> dict[str, str]:
         """Resolved once, at deployment, as App Runner does."""
-        return {key: await self._ports.secrets.value(ref) for key, ref in references.items()}
+        secrets, region = self._ports.secrets, ledger.service.region
+        return {key: await secrets.value(ref, region=region) for key, ref in references.items()}
 
     # -- code ----------------------------------------------------------------------------------
 
@@ -173,7 +192,7 @@ class Deployer:
             source=tree,
             command=plan.command,
             directory=_directory(plan),
-            env=MappingProxyType({**plan.env, **await self._secrets(plan.secrets)}),
+            env=MappingProxyType({**plan.env, **await self._secrets(ledger, plan.secrets)}),
             port=plan.port,
             commit=snapshot.commit,
             message=snapshot.message,
@@ -237,6 +256,16 @@ class Deployer:
         seconds = ended - began
         await ledger.say(f"Successfully built your application source code. ({seconds:.1f} s)")
         return image
+
+
+def _not_to_be_had(identifier: str, names: Sequence[str], error: EngineError) -> str:
+    name = names[-1]
+    return (
+        f"Failed to pull your application image. Reason: {str(error).rstrip('.')}. "
+        f"This machine has no image {' or '.join(names)} either: build one "
+        f"(`docker build -t {name} .`), name one (`docker tag IMAGE {name}`), or say in "
+        f'emulator.toml under [images] which one is meant ("{identifier}" = "NAME:TAG").'
+    )
 
 
 def _directory(plan: BuildPlan) -> str | None:

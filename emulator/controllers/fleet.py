@@ -20,7 +20,7 @@ from emulator.model.errors import EngineError, EngineUnavailableError
 from emulator.model.identifiers import Epoch, InstanceId, RevisionId
 from emulator.model.instance import ContainerState, Health, Instance, ObservedInstance
 from emulator.model.revision import Revision
-from emulator.model.settings import Limits
+from emulator.model.settings import Limits, Pace
 from emulator.ports import Ports
 
 CALM = 120.0  # seconds without a crash that end a crash loop
@@ -44,6 +44,7 @@ class Equipment:
     observatory: Observatory
     meter: Meter
     limits: Limits
+    pace: Pace
     starts: asyncio.Semaphore
 
 

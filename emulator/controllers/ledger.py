@@ -22,6 +22,10 @@ from emulator.ports import Change, Clock, Store
 _logger = logging.getLogger(__name__)
 
 
+class Overtaken(Exception):  # noqa: N818 - not an error: somebody was faster
+    """What was decided rests on what is no longer so."""
+
+
 class Ledger:
     """One service: itself, its unfinished operation, its revisions; `bell` rings at each change, and
     `wake` is called.
@@ -46,6 +50,11 @@ class Ledger:
         ledger.operation = unfinished[0] if unfinished else None
         return ledger
 
+    def still(self, service: Service) -> None:
+        """For `check`: raises Overtaken unless `service` is what it still is."""
+        if self.service is not service:
+            raise Overtaken
+
     def event(self, text: str) -> Event:
         return Event(service=self.service.id, at=self._clock.now(), text=text)
 
@@ -60,17 +69,22 @@ class Ledger:
         self,
         *changes: Change,
         check: Callable[[], None] | None = None,
+        amend: Callable[[Service], Service] | None = None,
         **values: Any,  # noqa: ANN401 - as dataclasses.replace
     ) -> None:
         """One transaction; the mirror follows.
 
-        `values` are members of the service to replace. They are applied to the service as it is
-        when nobody else writes, and so is `check`, which raises to refuse the whole.
+        `values` are members of the service to replace, `amend` makes of the service another one
+        where that depends on what it is. They are applied to the service as it is when nobody
+        else writes, and so is `check`, which raises to refuse the whole.
         """
         async with self._lock:
             if check is not None:
                 check()
-            service = (replace(self.service, **values),) if values else ()
+            changed = replace(self.service, **values) if values else self.service
+            if amend is not None:
+                changed = amend(changed)
+            service = () if changed is self.service else (changed,)
             await self._store.save(*service, *changes)
             for change in (*service, *changes):
                 self._mirror(change)

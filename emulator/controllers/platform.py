@@ -5,11 +5,18 @@ A request is accepted or refused at once; what follows is its service's worker's
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
 
+from emulator.controllers.account.account import Account, open_account
+from emulator.controllers.account.desk import Desk, within_quota
+from emulator.controllers.account.registry import Registry
 from emulator.controllers.bell import Bell
 from emulator.controllers.deployment import Deployer
 from emulator.controllers.fleet import Equipment
+from emulator.controllers.images import ImageWatcher, LocalImages
 from emulator.controllers.ledger import Ledger
 from emulator.controllers.meter import Meter
 from emulator.controllers.observatory import Observatory
@@ -17,8 +24,9 @@ from emulator.controllers.reaper import PAUSE, Reaper
 from emulator.controllers.router import Router
 from emulator.controllers.source import SourceWatcher
 from emulator.controllers.worker import Worker
-from emulator.model.configuration import CodeSource, ServiceConfiguration
+from emulator.model.configuration import CodeSource, Extensions, ImageSource, ServiceConfiguration
 from emulator.model.errors import (
+    EngineError,
     InvalidRequestException,
     InvalidStateException,
     RepositoryError,
@@ -68,18 +76,32 @@ class Platform:
         self.meter = meter
         self.bell = Bell()
         self._deployer = deployer
+        self._images = LocalImages(ports.builder, settings.images)
         self._doors: Doors | None = None
         self._reaper = Reaper(ports, keep_revisions=settings.limits.keep_revisions)
         self._workers: dict[ServiceId, Worker] = {}
         self._ledgers: dict[ServiceId, Ledger] = {}
         self._sources: dict[ServiceId, asyncio.Task[None]] = {}
+        self._watched: dict[ServiceId, CodeSource] = {}
         self._reserved: set[tuple[str, str]] = set()
         self._group: asyncio.TaskGroup | None = None
+        self.account: Account = open_account(
+            Desk(
+                registry=Registry(ports.store, ports.clock, settings.account),
+                clock=ports.clock,
+                identifiers=ports.identifiers,
+                pace=settings.pace,
+                quotas=settings.quotas,
+                services=self.services,
+            ),
+            self._reroute,
+        )
         self._equipment = Equipment(
             ports=ports,
             observatory=Observatory(ports.instances),
             meter=meter,
             limits=settings.limits,
+            pace=settings.pace,
             starts=asyncio.Semaphore(settings.limits.starts_at_once),
         )
 
@@ -88,6 +110,7 @@ class Platform:
     async def run(self, doors: Doors, ready: Callable[[], None]) -> None:
         """Take up what the last emulator left, call `ready`, go on until cancelled."""
         self._doors = doors
+        await self.account.registry.load()
         stored = await self.ports.store.services()
         async with asyncio.TaskGroup() as group:
             self._group = group
@@ -96,6 +119,8 @@ class Platform:
                 await self._take_up(service)
             group.create_task(self.meter.run())
             group.create_task(self._follow_engine())
+            images = ImageWatcher(self._images, self.ports.clock, self.ledgers)
+            group.create_task(images.run())
             group.create_task(self._reap())
             ready()
 
@@ -115,7 +140,8 @@ class Platform:
             await ledger.save(port=port)
         worker = Worker(ledger, self._equipment, self._deployer)
         self._workers[service.id] = worker
-        self.router.add(service.id, self.hosts(service), worker.balancer)
+        worker.reconfigured = lambda: self._reconfigured(ledger)
+        self._reroute(service.id)
         self._group.create_task(self._work(worker))
         self._watch_source(ledger)
 
@@ -125,8 +151,22 @@ class Platform:
         self.router.remove(service.id)
         self._stop_watching(service.id)
         self._workers.pop(service.id, None)
+        registry = self.account.registry
+        await registry.drop_domains(registry.domains(service.id))
         if self._doors is not None:
             await self._doors.close(service.id)
+
+    def _reconfigured(self, ledger: Ledger) -> None:
+        """A deployment has ended, perhaps in a rollback to another source."""
+        self._reroute(ledger.service.id)
+        if ledger.service.live and self._watched.get(ledger.service.id) != _source_of(ledger):
+            self._watch_source(ledger)
+
+    def _reroute(self, service: ServiceId) -> None:
+        """Its names have changed, or whether it is public."""
+        worker = self._workers.get(service)
+        if worker is not None:
+            self.router.add(service, self.hosts(worker.ledger.service), worker.balancer)
 
     async def _supervise(self, ledger: Ledger, run: Callable[[], Awaitable[None]]) -> None:
         """A mistake of ours in one service must not take the others along: it starts over."""
@@ -142,15 +182,15 @@ class Platform:
 
     def _watch_source(self, ledger: Ledger) -> None:
         self._stop_watching(ledger.service.id)
-        configuration = ledger.service.configuration
-        if not configuration.auto_deploy or not isinstance(configuration.source, CodeSource):
-            return
-        if self._group is not None:
+        source = _source_of(ledger)
+        if source is not None and self._group is not None:
+            self._watched[ledger.service.id] = source
             watcher = SourceWatcher(ledger, self.ports.repository)
             task = self._group.create_task(self._supervise(ledger, watcher.run))
             self._sources[ledger.service.id] = task
 
     def _stop_watching(self, service: ServiceId) -> None:
+        self._watched.pop(service, None)
         task = self._sources.pop(service, None)
         if task is not None:
             task.cancel()
@@ -168,6 +208,7 @@ class Platform:
             await self._reaper.sweep(self.ledgers())
             for service in await self._reaper.forget(s.service for s in self.ledgers()):
                 self._ledgers.pop(service.id, None)
+            await self.account.registry.forget()
             await self.ports.clock.sleep(PAUSE)
 
     def ledgers(self) -> tuple[Ledger, ...]:
@@ -176,12 +217,17 @@ class Platform:
 
     # -- questions -----------------------------------------------------------------------------
 
+    def host(self, service: Service) -> str:
+        """Its own name, its ServiceUrl's."""
+        return f"{service.label}.{service.region}.awsapprunner.localhost"
+
     def hosts(self, service: Service) -> tuple[str, ...]:
-        """The names that reach it, its ServiceUrl's first."""
-        return (
-            f"{service.label}.{service.region}.awsapprunner.localhost",
-            f"{service.name}.localhost",
-        )
+        """The names that reach it on the public listener; none where it is not public."""
+        if not (service.serving or service.configuration).network.public:
+            return ()
+        domains = [d for d in self.account.registry.domains(service.id) if d.live]
+        custom = [host for domain in domains for host in domain.hosts]
+        return (self.host(service), f"{service.name}.localhost", *custom)
 
     def services(self) -> tuple[Service, ...]:
         """Live ones, newest first."""
@@ -232,6 +278,11 @@ class Platform:
         region = region or self.settings.region
         if self._taken(region, name):
             raise InvalidRequestException(f"Service with the provided name already exists: {name}")
+        here = [s for s in self.services() if s.region == region]
+        pending = [r for r, _ in self._reserved if r == region]
+        count = len(here) + len(pending)
+        over = count >= self.settings.quotas.services
+        within_quota(f"{count} in {region}" if over else "", "services")
         self._reserved.add((region, name))
         try:
             ledger, operation = await self._created(name, configuration, region)
@@ -247,7 +298,7 @@ class Platform:
     async def _created(
         self, name: str, configuration: ServiceConfiguration, region: str
     ) -> tuple[Ledger, Operation]:
-        commit = await self._newest(configuration)
+        newest = await self._newest(configuration)
         now = self.ports.clock.now()
         service = Service(
             id=ServiceId(self.ports.identifiers.hexadecimal()),
@@ -258,19 +309,23 @@ class Platform:
             port=0,
             status=ServiceStatus.OPERATION_IN_PROGRESS,
             configuration=configuration,
-            seen_commit=commit,
+            seen_commit=newest,
             created_at=now,
             updated_at=now,
         )
         ledger = Ledger(self.ports.store, self.ports.clock, service)
-        operation = self._new_operation(service, _T.CREATE_SERVICE, commit=commit)
+        operation = self._new_operation(service, _T.CREATE_SERVICE, commit=newest)
         await ledger.save(operation, created_at=now)
         self._ledgers[service.id] = ledger
         return ledger, operation
 
     async def _newest(self, configuration: ServiceConfiguration) -> str | None:
+        """The newest commit; or the local image's id, None where the deployment has to get one."""
         source = configuration.source
-        if not isinstance(source, CodeSource):
+        if isinstance(source, ImageSource):
+            with suppress(EngineError):  # the deployment will say so
+                found = await self._images.find(source)
+                return found.id if found else None
             return None
         try:
             return (await self.ports.repository.resolve(source.repository, source.branch)).id
@@ -292,7 +347,7 @@ class Platform:
             type=type_,
             started_at=now,
             updated_at=now,
-            commit=commit,
+            commit=commit if isinstance(service.configuration.source, CodeSource) else None,
             target=target,
         )
 
@@ -306,25 +361,47 @@ class Platform:
             raise InvalidRequestException(
                 "A service's source can't change from code to image or the other way around."
             )
-        commit = await self._newest(configuration)
+        newest = await self._newest(configuration)
         result = await self._begin(
             ledger,
-            self._new_operation(ledger.service, _T.UPDATE_SERVICE, commit=commit),
+            self._new_operation(ledger.service, _T.UPDATE_SERVICE, commit=newest),
             configuration=configuration,
-            seen_commit=commit or ledger.service.seen_commit,
+            seen_commit=newest,
             queued=None,
         )
         self._watch_source(ledger)
         return result
 
+    def admit_update(self, key: str) -> None:
+        """Refuse an update for the service's state before anything is said about its content."""
+        self._admit(self.ledger(key), _T.UPDATE_SERVICE)
+
+    async def tag(self, key: str, tags: Mapping[str, str], extensions: Extensions) -> None:
+        """Tags count at once, also those that switch the emulator's extensions."""
+        ledger = self.ledger(key)
+
+        def tagged(configuration: ServiceConfiguration) -> ServiceConfiguration:
+            return replace(configuration, tags=tags, extensions=extensions)
+
+        def amended(service: Service) -> Service:
+            return replace(
+                service,
+                configuration=tagged(service.configuration),
+                serving=tagged(service.serving) if service.serving else None,
+            )
+
+        await ledger.save(amend=amended)
+        worker = self.worker(ledger.service.id)
+        if worker is not None:
+            worker.reconfigure()
+
     async def start_deployment(self, key: str) -> tuple[Service, Operation]:
         """StartDeployment: of the newest commit, or of the image as it is now."""
         ledger = self.ledger(key)
         self._admit(ledger, _T.START_DEPLOYMENT)
-        commit = await self._newest(ledger.service.configuration)
-        operation = self._new_operation(ledger.service, _T.START_DEPLOYMENT, commit=commit)
-        seen = commit or ledger.service.seen_commit
-        return await self._begin(ledger, operation, seen_commit=seen, queued=None)
+        newest = await self._newest(ledger.service.configuration)
+        operation = self._new_operation(ledger.service, _T.START_DEPLOYMENT, commit=newest)
+        return await self._begin(ledger, operation, seen_commit=newest, queued=None)
 
     async def rollback(self, key: str, *, to: str | None = None) -> tuple[Service, Operation]:
         """Serve an older revision again; without `to` the one before the current."""
@@ -362,6 +439,13 @@ class Platform:
         return await self._simple(key, _T.RESUME_SERVICE)
 
     async def delete(self, key: str) -> tuple[Service, Operation]:
+        service = self.ledger(key).service
+        ways = self.account.ingress.of(service)
+        if ways and service.live:
+            raise InvalidStateException(
+                "You cannot delete a Service while it has VpcIngressConnections with a status of "
+                f"AVAILABLE. Service Arn: {service.arn} VpcIngressConnection Arn: {ways[0].arn}"
+            )
         return await self._simple(key, _T.DELETE_SERVICE)
 
     async def _simple(self, key: str, type_: OperationType) -> tuple[Service, Operation]:
@@ -386,7 +470,10 @@ class Platform:
         )
 
     async def _begin(
-        self, ledger: Ledger, operation: Operation, **values: object
+        self,
+        ledger: Ledger,
+        operation: Operation,
+        **values: Any,  # noqa: ANN401 - as dataclasses.replace
     ) -> tuple[Service, Operation]:
         await ledger.save(
             operation,
@@ -396,6 +483,13 @@ class Platform:
             **values,
         )
         return ledger.service, operation
+
+
+def _source_of(ledger: Ledger) -> CodeSource | None:
+    """The source whose commits are deployed by themselves."""
+    configuration = ledger.service.configuration
+    source = configuration.source
+    return source if configuration.auto_deploy and isinstance(source, CodeSource) else None
 
 
 def _number(revision: RevisionId) -> int:

@@ -5,6 +5,7 @@ way, so a newer commit supersedes one that waits.
 """
 
 from emulator.controllers.ledger import Ledger
+from emulator.decisions import narration
 from emulator.model.configuration import CodeSource
 from emulator.model.errors import RepositoryError
 from emulator.model.service import Service, ServiceStatus
@@ -61,18 +62,18 @@ class SourceWatcher:
     async def _queue(self, commit: Commit, *, same: bool) -> None:
         ledger = self._ledger
         what = f"Commit {commit.short} ({commit.subject})"
-        match ledger.service.status:
-            case ServiceStatus.DELETED:
-                return
-            case ServiceStatus.PAUSED:
-                text, queued = f"{what} is not deployed: the service is paused.", None
-            case _ if same:
-                text, queued = f"{what} changes nothing in the source directory.", None
-            case ServiceStatus.OPERATION_IN_PROGRESS:
-                text, queued = f"{what} is queued: an operation is in progress.", commit.id
-            case _:
-                text, queued = f"{what} is deployed.", commit.id
-        if queued is None:
+        status = ledger.service.status
+        if status is ServiceStatus.DELETED:
+            return
+        paused = status is ServiceStatus.PAUSED
+        busy = status is ServiceStatus.OPERATION_IN_PROGRESS
+        skipped = busy and not ledger.service.configuration.extensions.queue_commits
+        text = narration.arrived(what, status)
+        if same and not paused:
+            text = f"{what} changes nothing in the source directory."
+        elif skipped:
+            text = f"{what} is not deployed: an operation is in progress, and none is queued."
+        if same or paused or skipped:
             await ledger.save(ledger.event(text), seen_commit=commit.id)
         else:
-            await ledger.save(ledger.event(text), seen_commit=commit.id, queued=queued)
+            await ledger.save(ledger.event(text), seen_commit=commit.id, queued=commit.id)

@@ -5,6 +5,7 @@ that poke the loop when they are done.
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import assert_never
@@ -13,10 +14,10 @@ from emulator.controllers.balancer import Balancer, Door
 from emulator.controllers.bell import Bell
 from emulator.controllers.deployment import Deployer
 from emulator.controllers.fleet import Crashes, Equipment, Fleet
-from emulator.controllers.ledger import Ledger
+from emulator.controllers.ledger import Ledger, Overtaken
 from emulator.decisions import narration, reconcile, scaling
 from emulator.decisions.reconcile import BuildState, Situation
-from emulator.model.configuration import ServiceConfiguration
+from emulator.model.configuration import CodeSource, ImageSource, ServiceConfiguration
 from emulator.model.errors import (
     BuildError,
     ConfigurationError,
@@ -28,16 +29,12 @@ from emulator.model.identifiers import Epoch, InstanceId, OperationId, RevisionI
 from emulator.model.instance import ContainerState, Instance
 from emulator.model.operation import Operation, OperationStatus, OperationType
 from emulator.model.revision import Revision
-from emulator.model.service import ServiceStatus
+from emulator.model.service import Service, ServiceStatus
 from emulator.ports import Ports
 
 RESYNC = 30.0  # seconds after which the engine is looked at again although nothing happened
 TROUBLE_PAUSE = 1.0  # seconds between two tries against an engine that fails
 LOG_TAIL = 12
-
-
-class Overtaken(Exception):  # noqa: N818 - not an error: somebody was faster
-    """Another operation began first."""
 
 
 class Worker:
@@ -46,6 +43,7 @@ class Worker:
     def __init__(self, ledger: Ledger, equipment: Equipment, deployer: Deployer) -> None:
         self.ledger = ledger
         self._limits = equipment.limits
+        self._pace = equipment.pace
         self.balancer = Balancer(
             equipment.ports.clock,
             max_concurrency=ledger.service.configuration.scaling.max_concurrency,
@@ -67,6 +65,7 @@ class Worker:
         self._closed = False
         self._memory: scaling.Memory | None = None
         self._trouble = ""
+        self.reconfigured: Callable[[], None] = _nobody
         ledger.wake = self.poke
 
     # -- the loop ------------------------------------------------------------------------------
@@ -96,7 +95,7 @@ class Worker:
 
     async def run(self) -> None:
         """Until the service is deleted."""
-        self._configure()
+        self.reconfigure()
         self._fleet.stale = True
         async with self._fleet.jobs:
             while self.ledger.service.live:
@@ -157,6 +156,7 @@ class Worker:
             closed=self._closed,
             held_until=self._fleet.crashes.held_until,
             freeze_after=self._configuration.extensions.freeze_after,
+            pace=self._pace,
         )
 
     @property
@@ -222,6 +222,8 @@ class Worker:
                 await self._promote(revision)
             case reconcile.RollBack(reason=reason):
                 await self._roll_back(reason)
+            case reconcile.Fail(reason=reason):
+                await self._fail(reason)
             case reconcile.Finish(status=status, service=service, reason=reason):
                 await self._finish(status, service, reason)
             case reconcile.Close():
@@ -252,6 +254,7 @@ class Worker:
 
     async def _deploy(self, commit: str) -> None:
         now = self._clock.now()
+        of_code = isinstance(self.ledger.service.configuration.source, CodeSource)
         first = self.ledger.service.revision is None
         operation = Operation(
             id=OperationId(self._ports.identifiers.uuid()),
@@ -259,7 +262,7 @@ class Worker:
             type=OperationType.UPDATE_SERVICE if first else OperationType.START_DEPLOYMENT,
             started_at=now,
             updated_at=now,
-            commit=commit,
+            commit=commit if of_code else None,
             automatic=True,
         )
         await self.ledger.save(
@@ -319,13 +322,13 @@ class Worker:
             revision=revision.id,
             status=ServiceStatus.RUNNING,
             paused=False,
-            serving=self.ledger.service.configuration,
             updated_at=now,
+            amend=lambda service: replace(service, serving=service.configuration),
         )
         healthy = self._fleet.of(revision.id)
         self._memory = scaling.Memory(size=len(healthy), enough=len(healthy), since=now)
         self._fleet.crashes = Crashes()
-        self._configure()
+        self.reconfigure()
         self._fleet.route()
         self.poke()
 
@@ -336,6 +339,15 @@ class Worker:
         )
         texts = await self._failure_texts(operation, reason)
         await self.ledger.save(moved, *(self.ledger.event(t) for t in texts))
+        self.poke()
+
+    async def _fail(self, reason: str) -> None:
+        """Told and stored now; the operation goes on until App Runner's would end."""
+        operation = self._operation()
+        texts = await self._failure_texts(operation, reason)
+        await self.ledger.save(
+            replace(operation, reason=reason), *(self.ledger.event(t) for t in texts)
+        )
         self.poke()
 
     async def _failure_texts(self, operation: Operation, reason: str) -> list[str]:
@@ -356,9 +368,10 @@ class Worker:
         operation = self._operation()
         now = self._clock.now()
         texts: list[str] = []
-        if status is OperationStatus.FAILED and reason:
+        if status is OperationStatus.FAILED and reason and not operation.reason:
             texts += await self._failure_texts(operation, reason)
         texts += narration.finished(operation, status, to)
+        serving = self._revision(self.ledger.service.revision)
         await self.ledger.save(
             operation.moved(status, now=now, reason=reason),
             *(self.ledger.event(t) for t in texts),
@@ -366,18 +379,11 @@ class Worker:
             paused=to is ServiceStatus.PAUSED,
             updated_at=now,
             deleted_at=now if to is ServiceStatus.DELETED else None,
-            configuration=self._settled_configuration(status),
+            amend=lambda service: _settled(service, status, serving),
         )
         self._build_failures.pop(operation.id, None)
-        self._configure()
+        self.reconfigure()
         self.poke()
-
-    def _settled_configuration(self, status: OperationStatus) -> ServiceConfiguration:
-        """What failed to deploy is not the service's configuration."""
-        service = self.ledger.service
-        if status is OperationStatus.ROLLBACK_SUCCEEDED and service.serving is not None:
-            return service.serving
-        return service.configuration
 
     async def _close(self) -> None:
         try:
@@ -396,9 +402,38 @@ class Worker:
             return Door.PAUSED
         return Door.OPEN
 
-    def _configure(self) -> None:
+    def reconfigure(self) -> None:
+        """The service's configuration is another one."""
         configuration = self._configuration
         self.balancer.configure(
             max_concurrency=configuration.scaling.max_concurrency,
             request_timeout=configuration.extensions.request_timeout,
         )
+        self.reconfigured()
+
+
+def _settled(service: Service, status: OperationStatus, serving: Revision | None) -> Service:
+    """What failed to deploy is not the service's configuration, nor its image or commit the one
+    to compare with what the old source has now.
+    """
+    if status is not OperationStatus.ROLLBACK_SUCCEEDED or service.serving is None:
+        return service
+    settled = replace(service, configuration=service.serving)
+    if serving is None or _has_same_origin(settled.configuration, service.configuration):
+        return settled
+    return replace(settled, seen_commit=serving.commit or serving.image, queued=None)
+
+
+def _has_same_origin(one: ServiceConfiguration, other: ServiceConfiguration) -> bool:
+    """What is new there is new for both."""
+    match one.source, other.source:
+        case ImageSource(identifier=first), ImageSource(identifier=second):
+            return first == second
+        case CodeSource() as first, CodeSource() as second:
+            return (first.repository, first.branch) == (second.repository, second.branch)
+        case _:
+            return True
+
+
+def _nobody() -> None:
+    """Before the platform has taken the worker on."""

@@ -63,6 +63,17 @@ def artifact(source: Source) -> str:
     return f"Deployment Artifact: [Repo Type: Image], [Image: {source.identifier}]"
 
 
+def arrived(what: str, status: ServiceStatus) -> str:
+    """What comes of a new commit or image."""
+    match status:
+        case ServiceStatus.PAUSED:
+            return f"{what} is not deployed: the service is paused."
+        case ServiceStatus.OPERATION_IN_PROGRESS:
+            return f"{what} is queued: an operation is in progress."
+        case _:
+            return f"{what} is deployed."
+
+
 def checking(check: HealthCheck, port: int) -> str:
     return f"Performing health check on protocol {_check(check, port)}."
 

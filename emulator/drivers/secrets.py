@@ -1,4 +1,5 @@
-"""Secrets from `[secrets]` in emulator.toml: a value, an environment variable or a file.
+"""Secrets from `[secrets]` in emulator.toml: a value, an environment variable or a file. What
+is not there is asked of the emulator at `[upstream] url`, if there is one.
 
 App Runner names a secret by a Secrets Manager ARN (with a random suffix and, if only a part is
 wanted, `:<json-key>:<version-stage>:<version-id>`), an SSM parameter ARN, or a parameter's name.
@@ -8,17 +9,21 @@ Whoever writes emulator.toml may use the whole reference, the ARN, or the name a
 import asyncio
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from emulator.drivers.upstream_secrets import UpstreamError, UpstreamSecrets, Version, Whose
 from emulator.model.errors import ConfigurationError, Place
 
 FILE = "emulator.toml"
 KINDS = ("value", "env", "file")
 _SECRET = re.compile(
-    r"(?P<arn>arn:[^:]+:secretsmanager:[^:]*:[^:]*:secret:(?P<name>[^:]+))(?P<rest>.*)"
+    r"(?P<arn>arn:[^:]+:secretsmanager:(?P<region>[^:]*):(?P<account>[^:]*):secret:"
+    r"(?P<name>[^:]+))(?P<rest>.*)"
 )
-_PARAMETER = re.compile(r"arn:[^:]+:ssm:[^:]*:[^:]*:parameter(?P<name>/.+)")
+_PARAMETER = re.compile(
+    r"arn:[^:]+:ssm:(?P<region>[^:]*):(?P<account>[^:]*):parameter(?P<name>/.+)"
+)
 _SUFFIX = re.compile(r"-[A-Za-z0-9]{6}$")
 
 
@@ -26,17 +31,34 @@ class ConfiguredSecrets:
     """`ports.Secrets`; files are read at each deployment, as App Runner does."""
 
     def __init__(
-        self, secrets: Mapping[str, Mapping[str, str]], environment: Mapping[str, str]
+        self,
+        secrets: Mapping[str, Mapping[str, str]],
+        environment: Mapping[str, str],
+        upstream: str = "",
     ) -> None:
         self._secrets = secrets
         self._environment = environment
+        self._upstream = UpstreamSecrets(upstream) if upstream else None
 
-    async def value(self, reference: str) -> str:
+    async def value(self, reference: str, *, region: str) -> str:
         for name, json_key in _names(reference):
             if name in self._secrets:
                 value = await self._provided(name)
                 return _member(value, json_key, name) if json_key else value
-        raise _error(reference, f"no such secret; add {_toml(reference)} under [secrets]")
+        if self._upstream is None:
+            raise _error(
+                reference,
+                f"no such secret; add {_toml(reference)} under [secrets], or set [upstream] url "
+                "to the address of an AWS emulator that has it",
+            )
+        try:
+            return await _asked(self._upstream, reference, region)
+        except UpstreamError as error:
+            raise _error(
+                reference,
+                f"no such secret here, and none from [upstream] url: {error}; add "
+                f"{_toml(reference)} under [secrets], or create it there",
+            ) from None
 
     async def _provided(self, name: str) -> str:
         match dict(self._secrets[name]):
@@ -53,6 +75,42 @@ class ConfiguredSecrets:
         if variable not in self._environment:
             raise _error(name, f"the environment variable {variable} is not set: export it")
         return self._environment[variable]
+
+
+async def _asked(upstream: UpstreamSecrets, reference: str, region: str) -> str:
+    """The other emulator's value. Raises UpstreamError; ConfigurationError if it lacks the key."""
+    if secret := _SECRET.fullmatch(reference):
+        return await _secret(upstream, secret, region)
+    if parameter := _PARAMETER.fullmatch(reference):
+        whose = Whose(region=parameter["region"] or region, account=parameter["account"])
+        return await _parameter(upstream, _parameter_names(parameter["name"]), whose)
+    return await _parameter(upstream, (reference,), Whose(region=region))
+
+
+async def _secret(upstream: UpstreamSecrets, reference: re.Match[str], region: str) -> str:
+    """By ARN, then by name: the other emulator may give its account another number."""
+    parts: list[str] = str(reference["rest"]).split(":") + [""] * 4
+    _, json_key, stage, version, *_ = parts
+    whose = Whose(region=reference["region"] or region, account=reference["account"])
+    name = reference["name"]
+    for id_ in dict.fromkeys((reference["arn"], name, _SUFFIX.sub("", name))):
+        value = await upstream.secret(id_, whose, Version(stage=stage, id=version))
+        if value is not None:
+            return _member(value, json_key, reference[0]) if json_key else value
+    raise UpstreamError(f"{upstream} has no such secret in {whose.region}")
+
+
+async def _parameter(upstream: UpstreamSecrets, names: Iterable[str], whose: Whose) -> str:
+    for name in names:
+        value = await upstream.parameter(name, whose)
+        if value is not None:
+            return value
+    raise UpstreamError(f"{upstream} has no such parameter in {whose.region}")
+
+
+def _parameter_names(path: str) -> tuple[str, ...]:
+    """An ARN has a slash before the name; the name itself begins with one only in a hierarchy."""
+    return (path,) if path.count("/") > 1 else (path.removeprefix("/"), path)
 
 
 def _names(reference: str) -> Iterator[tuple[str, str]]:

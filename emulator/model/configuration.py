@@ -89,7 +89,7 @@ class CodeSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageSource:
-    """A container image."""
+    """A container image; `configured` says whether ImageConfiguration was given at all."""
 
     identifier: str
     repository_type: str = "ECR"
@@ -97,6 +97,7 @@ class ImageSource:
     start_command: str | None = None
     env: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     secrets: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    configured: bool = True
 
 
 Source = CodeSource | ImageSource
@@ -104,17 +105,54 @@ Source = CodeSource | ImageSource
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extensions:
-    """What App Runner does not have; seconds, None for off."""
+    """What App Runner does not have; seconds, None for off. `queue_commits`: a commit that arrives
+    during an operation is deployed after it; App Runner skips it.
+    """
 
     scale_to_zero_after: float | None = 300.0
     freeze_after: float | None = 10.0
     request_timeout: float = 120.0
+    queue_commits: bool = True
+
+
+class EgressType(StrEnum):
+    """Where an instance's outgoing traffic goes."""
+
+    DEFAULT = "DEFAULT"
+    VPC = "VPC"
+
+
+class IpAddressType(StrEnum):
+    """What a service's endpoint listens on."""
+
+    IPV4 = "IPV4"
+    DUAL_STACK = "DUAL_STACK"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """App Runner's NetworkConfiguration; a service that is not public is on no public listener."""
+
+    egress: EgressType = EgressType.DEFAULT
+    vpc_connector: str | None = None
+    public: bool = True
+    ip_address_type: IpAddressType = IpAddressType.IPV4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observability:
+    """A service's ObservabilityConfiguration; `configuration` is an ARN, only when enabled."""
+
+    enabled: bool
+    configuration: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceConfiguration:
     """All that CreateService and UpdateService can set.
 
+    `auto_scaling` is the ARN of the configuration that `scaling` has its values from, empty for
+    the built-in default one. What is None was not asked for, and is not shown.
     `env` is added to what the source brings (the command line's `--env` for REPOSITORY services,
     an extension: App Runner ignores API values there).
     """
@@ -124,6 +162,13 @@ class ServiceConfiguration:
     size: InstanceSize = field(default_factory=InstanceSize)
     health_check: HealthCheck = field(default_factory=HealthCheck)
     scaling: AutoScaling = field(default_factory=AutoScaling)
+    auto_scaling: str = ""
+    network: Network = field(default_factory=Network)
+    connection: str | None = None
+    access_role: str | None = None
+    instance_role: str | None = None
+    kms_key: str | None = None
+    observability: Observability | None = None
     extensions: Extensions = field(default_factory=Extensions)
     env: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     tags: Mapping[str, str] = field(default_factory=lambda: NOTHING)

@@ -27,8 +27,10 @@ class Service:
     `configuration` is what the last accepted request asked for; `serving` what `revision` was
     made from, so that a failed update can be told from the truth.
     `paused` remembers what to return to while an operation is in progress.
-    `revisions` counts the revisions made so far; `queued` is the newest commit that arrived
-    during an operation.
+    `revisions` counts the revisions made so far. `seen_commit` is the newest commit that was
+    seen (of an image service: the id of the image that its name meant last, None while there is
+    none here); `queued` is one that arrived and is still to be deployed, for example because an
+    operation is in progress.
     """
 
     id: ServiceId

@@ -7,6 +7,7 @@ import pytest
 from emulator.model.errors import BuildError, InvalidRequestException
 from emulator.model.service import ServiceStatus
 from tests.fakes.emulators import Emulator, Machine, code
+from tests.fakes.world import Behaviour
 
 pytestmark = [pytest.mark.looptime, pytest.mark.timeout(20)]
 APP = {"requirements.txt": "flask\n", "app.py": "print(1)\n"}
@@ -174,3 +175,32 @@ async def test_the_build_log_is_kept(emulator, machine):
     operations = await machine.store.operations(service.id)
     stream = f"deployment/{operations[0].deployment_id}"
     assert await machine.logs.tail(service.id, stream, 5) == ("[Build] Step 1/1 : built",)
+
+
+async def test_without_a_queue_a_commit_during_an_operation_is_skipped_as_on_aws(machine):
+    unqueued = replace(code(), extensions=replace(code().extensions, queue_commits=False))
+    async with Emulator(machine) as emulator:
+        await emulator.platform.create("hello", unqueued)
+        await emulator.at_rest()
+        first = machine.repository.commit_files("/repo", {"requirements.txt": "flask==1\n"}, "c1")
+        ledger = emulator.platform.ledger("hello")
+        assert await emulator.until(lambda: ledger.operation is not None, within=5)
+        second = machine.repository.commit_files("/repo", {"app.py": "print(2)\n"}, "c2")
+        assert await serves(emulator, first)
+        assert not await serves(emulator, second, within=10)
+        told = f"Commit {second[:7]} (c2) is not deployed: an operation is in progress"
+        assert any(text.startswith(told) for text in await emulator.events())
+
+
+async def test_a_failed_update_to_another_branch_goes_on_watching_the_old_one(machine):
+    machine.repository.branch("/repo", "broken", machine.first)
+    other = replace(code().source, branch="broken")
+    async with Emulator(machine) as emulator:
+        await created(emulator)
+        machine.world.behaviours[machine.first] = Behaviour(crashes_after=0.1)
+        await emulator.platform.update("hello", replace(code(), source=other))
+        await emulator.at_rest()
+        assert (await emulator.operations())[0] == "UPDATE_SERVICE ROLLBACK_SUCCEEDED"
+        second = machine.repository.commit_files("/repo", {"app.py": "print(2)\n"}, "Second")
+        assert await serves(emulator, second)
+        assert len(await emulator.operations()) == 3

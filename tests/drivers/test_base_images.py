@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import pytest
 
+from emulator.decisions.image_names import split_reference
 from emulator.drivers.docker.base_images import (
     BaseImages,
     host_suite,
@@ -16,7 +17,7 @@ from emulator.drivers.docker.base_images import (
 )
 from emulator.drivers.docker.connect import Connection
 from emulator.drivers.docker.engine import Engine, NotFoundError
-from emulator.drivers.docker.pull import FIRST_ANSWER, SILENCE, Images, registry_of, split_reference
+from emulator.drivers.docker.pull import FIRST_ANSWER, SILENCE, Images, registry_of
 from emulator.model.build import BaseImage
 from emulator.model.errors import BuildError, EngineError
 from emulator.model.identifiers import Epoch

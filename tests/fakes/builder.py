@@ -1,7 +1,9 @@
-"""Images in memory; a build takes `build_time` seconds and leaves a helper while it runs."""
+"""Images in memory; a build takes `build_time` seconds and leaves a helper while it runs, a pull
+of what is in `registry` takes `pull_time` seconds.
+"""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 from emulator.model.build import BaseImage
 from emulator.model.errors import BuildError, EngineError
@@ -14,18 +16,36 @@ class FakeBuilder:
         self.world = world
         self.clock = clock
         self.build_time = 3.0
+        self.pull_time = 2.0
+        self.registry: dict[str, str] = {}
         self.failures: dict[str, BuildError] = {}
         self.built: list[BuildRequest] = []
 
     async def find(self, reference: str) -> str | None:
         await asyncio.sleep(0)  # noqa: TID251 - not for time: a real call suspends its caller
-        return self.world.images.get(reference)
+        return self.world.image(reference)
 
     async def pull(self, reference: str, on_line: Callable[[str], None]) -> str:
         image = await self.find(reference)
-        if image is None:
+        if image is not None:
+            return image
+        if reference not in self.registry:
             raise EngineError(f"no such image: {reference}")
-        return image
+        await self.clock.sleep(self.pull_time)
+        self.world.tag(reference, self.registry[reference])
+        await self.clock.sleep(0.01)  # the engine tells everybody before it answers
+        return self.registry[reference]
+
+    async def changes(self) -> AsyncIterator[str | None]:
+        queue: asyncio.Queue[str | None] = asyncio.Queue()
+        self.world.tagged.append(queue.put_nowait)
+        try:
+            while True:
+                name = await queue.get()
+                if name is None or not name.startswith("apprunner-emulator/"):
+                    yield name
+        finally:
+            self.world.tagged.remove(queue.put_nowait)
 
     async def base(self, base: BaseImage, on_line: Callable[[str], None]) -> str:
         await asyncio.sleep(0)  # noqa: TID251 - not for time: a real call suspends its caller
@@ -44,5 +64,5 @@ class FakeBuilder:
         if request.tree in self.failures:
             raise self.failures[request.tree]
         self.built.append(request)
-        self.world.images[request.tag] = f"sha256:{request.tag}"
+        self.world.tag(request.tag, f"sha256:{request.tag}")
         return self.world.images[request.tag]

@@ -31,6 +31,7 @@ from tests.fakes.instances import FakeInstances
 from tests.fakes.logs import FakeLogs
 from tests.fakes.probe import FakeProbe
 from tests.fakes.repository import FakeRepository
+from tests.fakes.secrets import FakeSecrets
 from tests.fakes.store import FakeStore
 from tests.fakes.world import World
 
@@ -107,11 +108,6 @@ class FakeDoors:
         pass
 
 
-class FakeSecrets:
-    async def value(self, reference):
-        return "secret"
-
-
 class Machine:
     """What outlives the emulator: the engine, the state directory, the repository, the user."""
 
@@ -126,6 +122,7 @@ class Machine:
         self.builder = FakeBuilder(self.world, self.clock)
         self.probe = FakeProbe(self.world, self.clock)
         self.repository = FakeRepository()
+        self.secrets = FakeSecrets()
 
     def ports(self, fuse: Fuse) -> Ports:
         return Ports(
@@ -137,14 +134,16 @@ class Machine:
             repository=Guarded(self.repository, fuse),
             probe=Guarded(self.probe, fuse),
             logs=self.logs,
-            secrets=FakeSecrets(),
+            secrets=self.secrets,
         )
 
 
 class Emulator:
     """One run of the emulator: from its start until it is killed or stopped."""
 
-    def __init__(self, machine: Machine, kill_at: int | None = None) -> None:
+    def __init__(
+        self, machine: Machine, kill_at: int | None = None, *, settings: Settings = SETTINGS
+    ) -> None:
         self.machine = machine
         self.fuse = Fuse(kill_at)
         ports = machine.ports(self.fuse)
@@ -152,10 +151,10 @@ class Emulator:
         planner = Planner(ports.repository, buildpacks=BUILDPACKS, parse=yaml.load)
         self.platform = Platform(
             ports=ports,
-            settings=SETTINGS,
+            settings=settings,
             router=Router(),
             meter=meter,
-            deployer=Deployer(ports, planner, meter=meter, images={}, build_log=1000),
+            deployer=Deployer(ports, planner, meter=meter, images=settings.images, build_log=1000),
         )
         self._ready = asyncio.Event()
         self._task: asyncio.Task | None = None

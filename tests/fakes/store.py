@@ -11,6 +11,15 @@ from emulator.model.errors import StoreError
 from emulator.model.event import Event
 from emulator.model.identifiers import Epoch, InstanceId, OperationId, RevisionId, ServiceId
 from emulator.model.operation import Operation
+from emulator.model.resources import (
+    AutoScalingConfiguration,
+    Connection,
+    CustomDomain,
+    ObservabilityConfiguration,
+    Resource,
+    VpcConnector,
+    VpcIngressConnection,
+)
 from emulator.model.revision import Revision
 from emulator.model.service import Service
 from emulator.model.usage import Meter, UsageInterval
@@ -30,6 +39,7 @@ class FakeStore:
         self._operations: dict[OperationId, Operation] = {}
         self._events: dict[int, Event] = {}
         self._usage: dict[UsageKey, UsageInterval] = {}
+        self._resources: dict[str, Resource] = {}
         self._heartbeat: Epoch | None = None
         self._last_event = 0
 
@@ -62,6 +72,13 @@ class FakeStore:
     async def heartbeat(self) -> Epoch | None:
         return self._heartbeat
 
+    async def resources(self) -> tuple[Resource, ...]:
+        return tuple(self._resources.values())
+
+    async def drop(self, key: str) -> None:
+        self._resources.pop(key, None)
+        await _let_others_run()
+
     async def forget(self, service: ServiceId) -> None:
         self._services.pop(service, None)
         _drop(self._revisions, lambda each: each.service == service)
@@ -91,6 +108,15 @@ class FakeStore:
                 self._usage[key] = change
             case Heartbeat():
                 self._heartbeat = change.at
+            case (
+                AutoScalingConfiguration()
+                | Connection()
+                | ObservabilityConfiguration()
+                | VpcConnector()
+                | VpcIngressConnection()
+                | CustomDomain()
+            ):
+                self._resources[change.key] = change
             case _:
                 assert_never(change)
 

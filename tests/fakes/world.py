@@ -6,6 +6,7 @@ The drivers' fakes act on it; a crash of the emulator leaves it as it was at tha
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from emulator.decisions.image_names import short_name
 from emulator.model.identifiers import Epoch, InstanceId, RevisionId, ServiceId
 from emulator.model.instance import ContainerState, Endpoint, Exit, ObservedInstance
 from emulator.model.revision import Revision
@@ -41,6 +42,7 @@ class World:
     networks: set[ServiceId] = field(default_factory=set)
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     changed: list[Callable[[ServiceId], None]] = field(default_factory=list)
+    tagged: list[Callable[[str | None], None]] = field(default_factory=list)
     most_at_once: int = 0
 
     def behaviour(self, revision: Revision) -> Behaviour:
@@ -65,12 +67,24 @@ class World:
         for callback in self.changed:
             callback(service)
 
+    def image(self, reference: str) -> str | None:
+        """The id of a local image."""
+        return self.images.get(short_name(reference))
+
+    def tag(self, name: str, image: str) -> None:
+        """Give an image a name, as `docker tag` and builds do."""
+        self.images[short_name(name)] = image
+        for callback in self.tagged:
+            callback(short_name(name))
+
     def remove_by_hand(self, instance: InstanceId) -> None:
         container = self.containers.pop(instance)
         self.tell(container.seen.service)
 
     def restart_engine(self, now: float) -> None:
         """The daemon comes back without its containers: none of them runs any more."""
+        for callback in self.tagged:
+            callback(None)
         for container in self.containers.values():
             if container.seen.state is not ContainerState.EXITED:
                 self.exit(container, code=137, at=now)

@@ -5,9 +5,10 @@ A step is a request (or something that happens outside the emulator) and what mu
 
 import contextlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from emulator.controllers.platform import Platform
+from emulator.model.configuration import ServiceConfiguration
 from emulator.model.errors import AppRunnerError
 from emulator.model.instance import ContainerState
 from emulator.model.operation import TRANSITIONS
@@ -89,23 +90,51 @@ class Story:
         things = [*standbys[1:], *exited, *strangers, *(world.networks - live), *world.helpers]
         return [repr(thing) for thing in [*things, *unfinished]]
 
+    def deployed_by_itself(self) -> list[str]:
+        """The commits and images of deployments that nobody asked for."""
+        revisions = {r.id: r for r in self.machine.store._revisions.values()}
+        operations = self.machine.store._operations.values()
+        targets = [revisions[o.target] for o in operations if o.automatic and o.target]
+        return [revision.commit or revision.image for revision in targets]
+
 
 class ImageStory(Story):
-    """Create, update to two instances, pause, resume, deploy again."""
+    """Create, two new images of the name, the second while the first is deployed, update to two
+    instances, pause, resume, deploy again.
+    """
 
     def __init__(self, machine: Machine) -> None:
         super().__init__(machine)
         status = ServiceStatus
         self.steps = [
-            Step(lambda p: p.create("hello", configuration()), lambda: self.runs("app:1")),
+            Step(lambda p: p.create("hello", automatic()), lambda: self.runs("app:1")),
+            Step(self._tag, lambda: self._tagged, outside=True),
+            Step(self._tag_again, lambda: self._tagged_again and self.runs("app:1"), outside=True),
             Step(
-                lambda p: p.update(self.service.id, configuration("app:2", min_size=2)),
+                lambda p: p.update(self.service.id, automatic("app:2", min_size=2)),
                 lambda: self.runs("app:2"),
             ),
             Step(lambda p: p.pause(self.service.id), lambda: self.status(status.PAUSED)),
             Step(lambda p: p.resume(self.service.id), lambda: self.status(status.RUNNING)),
-            Step(lambda p: p.start_deployment(self.service.id), lambda: self.revision() > 2),
+            Step(self._deploy_again, lambda: self.revision() > self._before > 0),
         ]
+        self._before = 0
+        self._tagged = self._tagged_again = False
+
+    async def _tag(self, _: Platform) -> None:
+        if not self._tagged:
+            self._tagged = True
+            self.machine.world.tag("app:1", "sha256:newer")
+
+    async def _tag_again(self, _: Platform) -> None:
+        await self.machine.clock.sleep(0.2)
+        if not self._tagged_again:
+            self._tagged_again = True
+            self.machine.world.tag("app:1", "sha256:newest")
+
+    async def _deploy_again(self, platform: Platform) -> None:
+        self._before = self._before or self.revision()
+        await platform.start_deployment(self.service.id)
 
     def runs(self, image: str) -> bool:
         revision = self.serving()
@@ -113,6 +142,10 @@ class ImageStory(Story):
 
     def revision(self) -> int:
         return int(self.service.revision[1:]) if self.status(ServiceStatus.RUNNING) else 0
+
+
+def automatic(image: str = "app:1", **scaling) -> ServiceConfiguration:
+    return replace(configuration(image, **scaling), auto_deploy=True)
 
 
 class CodeStory(Story):

@@ -1,37 +1,42 @@
 """Kill the emulator at every effect, twice, and meddle by hand: it always converges."""
 
+from dataclasses import replace
 from random import Random  # noqa: TID251 - a seed makes it repeatable
 
 import looptime
 import pytest
 
-from tests.fakes.emulators import Emulator, Machine
+from emulator.model.settings import Pace, PaceMode, Settings
+from tests.fakes.emulators import SETTINGS, Emulator, Machine
 from tests.simulation.stories import CodeStory, ImageStory, Story
 
 STORIES = [ImageStory, CodeStory]
+PACED = replace(SETTINGS, pace=Pace(mode=PaceMode.REALISTIC, speed=10))
 
 
-def run(kind: type[Story], kills: list[int]) -> int:
+def run(kind: type[Story], kills: list[int], settings: Settings = SETTINGS) -> int:
     """The whole story with an emulator killed at these points, then one that lives.
 
     Returns how many kill points the last emulator passed.
     """
     loop = looptime.new_event_loop()
     try:
-        return loop.run_until_complete(tell(kind, kills))
+        return loop.run_until_complete(tell(kind, kills, settings))
     finally:
         loop.close()
 
 
-async def tell(kind: type[Story], kills: list[int]) -> int:
+async def tell(kind: type[Story], kills: list[int], settings: Settings) -> int:
     machine = Machine()
     story = kind(machine)
     for kill_at in kills:
-        async with Emulator(machine, kill_at) as emulator:
+        async with Emulator(machine, kill_at, settings=settings) as emulator:
             await story.tell(emulator)
-    async with Emulator(machine) as emulator:
+    async with Emulator(machine, settings=settings) as emulator:
         told = await story.tell(emulator)
         assert told, f"stuck at step {story.done}: {story.service!r}"
+        alone = story.deployed_by_itself()
+        assert len(alone) == len(set(alone)) > 0, alone
         await check_at_rest(story, emulator)
         await check_at_zero(story, emulator)
     return emulator.fuse.count
@@ -80,3 +85,12 @@ def test_converges_after_pairs_of_kills(kind, seed):
     count = run(kind, [])
     for _ in range(15):
         run(kind, [chance.randint(1, count), chance.randint(1, count)])
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("kind", STORIES)
+def test_converges_after_a_kill_while_it_waits_for_app_runners_pace(kind):
+    chance = Random(0)
+    count = run(kind, [], PACED)
+    for _ in range(15):
+        run(kind, [chance.randint(1, count), chance.randint(1, count)], PACED)

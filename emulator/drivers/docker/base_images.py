@@ -10,12 +10,13 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from emulator.decisions.image_names import split_reference
 from emulator.drivers import process
 from emulator.drivers.docker.build_output import OnLine
 from emulator.drivers.docker.buildkit import PATH
 from emulator.drivers.docker.engine import Engine
 from emulator.drivers.docker.labels import ROLE, Role
-from emulator.drivers.docker.pull import Images, split_reference
+from emulator.drivers.docker.pull import Images
 from emulator.model.build import BaseImage
 from emulator.model.errors import EngineError, EngineUnavailableError
 

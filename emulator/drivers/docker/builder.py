@@ -1,7 +1,7 @@
 """ports.Builder on an engine: its classic builder, with what of the host must reach a build."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from emulator.decisions.build_environment import (
@@ -20,6 +20,7 @@ from emulator.drivers.docker.build_output import BuildOutput, OnLine
 from emulator.drivers.docker.build_run import Build, run_build, shown
 from emulator.drivers.docker.buildkit import has_buildkit, refusal, run_buildkit
 from emulator.drivers.docker.engine import Engine
+from emulator.drivers.docker.image_events import ImageEvents
 from emulator.drivers.docker.labels import ROLE, Role, labels
 from emulator.drivers.docker.pull import Images
 from emulator.model.build import BaseImage
@@ -63,6 +64,7 @@ class DockerBuilder:
         self._limits = limits
         self._bases = tuple(bases)
         self._images = Images(engine, clock)
+        self._image_events = ImageEvents(engine, clock)
         self._base_images = BaseImages(engine, self._images, self._make, environment)
         self._preparing = asyncio.Lock()
 
@@ -71,6 +73,9 @@ class DockerBuilder:
 
     async def pull(self, reference: str, on_line: OnLine) -> str:
         return await self._images.pull(reference, on_line)
+
+    def changes(self) -> AsyncIterator[str | None]:
+        return self._image_events.follow()
 
     async def base(self, base: BaseImage, on_line: OnLine) -> str:
         return await self._base_images.reference(base, on_line)

@@ -1,10 +1,10 @@
 """What happens to containers without our doing, as the engine tells it."""
 
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 from emulator.drivers.docker.engine import Engine, Json
 from emulator.drivers.docker.labels import INSTANCE, SERVICE, labelled
@@ -16,6 +16,38 @@ KINDS: Final = ("die", "oom", "destroy", "pause", "unpause")
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _OVERLAP: Final = 1.0  # seconds that are told twice rather than not at all
 _REMEMBERED: Final = 256
+News = TypeVar("News")
+
+
+async def follow(
+    engine: Engine, clock: Clock, events: Callable[[Epoch], AsyncGenerator[News, None]]
+) -> AsyncGenerator[News | None, None]:
+    """What `events` tells from a moment on, begun again after each loss of the connection.
+
+    Never ends by itself; after a loss it comes back, and says so with None.
+    """
+    since, pause = clock.now(), _FIRST_PAUSE
+    while True:
+        with suppress(EngineError):
+            stream = events(since)
+            async with aclosing(stream):
+                async for news in stream:
+                    pause = _FIRST_PAUSE
+                    yield news
+        await clock.sleep(pause)
+        while not await _answers(engine):
+            pause = min(pause * 2, _LONGEST_PAUSE)
+            await clock.sleep(pause)
+        since = Epoch(clock.now() - _OVERLAP)
+        yield None
+
+
+async def _answers(engine: Engine) -> bool:
+    try:
+        await engine.get("/_ping")
+    except EngineError:
+        return False
+    return True
 
 
 @dataclass(slots=True)
@@ -32,29 +64,9 @@ class Changes:
         if instance not in self._ended:
             self._ended.append(instance)
 
-    async def follow(self) -> AsyncGenerator[ServiceId | None, None]:
+    def follow(self) -> AsyncGenerator[ServiceId | None, None]:
         """Never ends by itself; after a loss it comes back, and says so with None."""
-        since, pause = self.clock.now(), _FIRST_PAUSE
-        while True:
-            with suppress(EngineError):
-                events = self._events(since)
-                async with aclosing(events):
-                    async for service in events:
-                        pause = _FIRST_PAUSE
-                        yield service
-            await self.clock.sleep(pause)
-            while not await self._answers():
-                pause = min(pause * 2, _LONGEST_PAUSE)
-                await self.clock.sleep(pause)
-            since = Epoch(self.clock.now() - _OVERLAP)
-            yield None
-
-    async def _answers(self) -> bool:
-        try:
-            await self.engine.get("/_ping")
-        except EngineError:
-            return False
-        return True
+        return follow(self.engine, self.clock, self._events)
 
     async def _events(self, since: Epoch) -> AsyncGenerator[ServiceId, None]:
         filters = {**labelled(self.owner), "type": ["container"], "event": list(KINDS)}

@@ -4,6 +4,7 @@ import asyncio
 import re
 from contextlib import aclosing
 
+from emulator.decisions.image_names import split_reference
 from emulator.drivers.docker.build_output import OnLine
 from emulator.drivers.docker.engine import Engine, Json, NotFoundError
 from emulator.model.errors import EngineError, EngineUnavailableError
@@ -84,16 +85,6 @@ def _tell(message: Json, on_line: OnLine) -> None:
     if message.get("status") and not message.get("progressDetail"):
         layer = f"{message['id']}: " if message.get("id") else ""
         on_line(f"{layer}{message['status']}")
-
-
-def split_reference(reference: str) -> tuple[str, str]:
-    """Name and tag (or digest), as the engine takes them; without a tag it would pull them all."""
-    name, at, digest = reference.partition("@")
-    head, colon, tag = name.rpartition(":")
-    tagged = bool(colon) and "/" not in tag
-    if at:
-        return (head if tagged else name), digest
-    return (head, tag) if tagged else (name, "latest")
 
 
 def registry_of(reference: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from emulator.model.errors import StoreError
 
-MIGRATIONS = ("schema.sql",)  # the n-th brings a database from version n - 1 to n
+MIGRATIONS = ("schema.sql", "resources.sql")  # the n-th brings a database from version n - 1 to n
 WAY_OUT = "move the file away to keep it, or run `apprunner reset` to delete all state"
 
 

@@ -6,16 +6,26 @@ waits for a save cannot know whether it happened; it never happened in part.
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar, assert_never
+from types import MappingProxyType
+from typing import Any, TypeVar, assert_never, get_args
 
 from emulator.drivers.store import connection as files, documents
 from emulator.model.errors import StoreError
 from emulator.model.event import Event
 from emulator.model.identifiers import Epoch, InstanceId, ServiceId
 from emulator.model.operation import Operation
+from emulator.model.resources import (
+    AutoScalingConfiguration,
+    Connection,
+    CustomDomain,
+    ObservabilityConfiguration,
+    Resource,
+    VpcConnector,
+    VpcIngressConnection,
+)
 from emulator.model.revision import Revision
 from emulator.model.service import Service
 from emulator.model.usage import Meter, UsageInterval
@@ -25,6 +35,7 @@ FILE_NAME = "state.db"
 _JOURNAL = ("event", "usage_interval")  # the other tables follow their service
 Result = TypeVar("Result")
 Parameters = tuple[object, ...]
+_KINDS: Mapping[str, Any] = MappingProxyType({kind.__name__: kind for kind in get_args(Resource)})
 
 _SAVE_SERVICE = """
     INSERT INTO service (id, document) VALUES (?, ?)
@@ -35,6 +46,9 @@ _SAVE_REVISION = """
 _SAVE_OPERATION = """
     INSERT INTO operation (service, id, document) VALUES (?, ?, ?)
     ON CONFLICT (id) DO UPDATE SET document = excluded.document"""
+_SAVE_RESOURCE = """
+    INSERT INTO resource (key, kind, document) VALUES (?, ?, ?)
+    ON CONFLICT (key) DO UPDATE SET kind = excluded.kind, document = excluded.document"""
 _SAVE_EVENT = "INSERT OR REPLACE INTO event (id, service, at, text) VALUES (?, ?, ?, ?)"
 _SAVE_USAGE = """
     INSERT INTO usage_interval
@@ -47,6 +61,7 @@ _SERVICES = "SELECT document FROM service ORDER BY number"
 _REVISIONS = "SELECT document FROM revision WHERE service = ? ORDER BY number"
 _OPERATIONS = "SELECT document FROM operation WHERE service = ? ORDER BY number DESC"
 _EVENTS = "SELECT id, at, text FROM event WHERE service = ? AND id > ? ORDER BY id"
+_RESOURCES = "SELECT kind, document FROM resource ORDER BY number"
 _USAGE = """
     SELECT service, instance, meter, started_at, ended_at, cpu, memory FROM usage_interval
     WHERE ? IN ('', service) ORDER BY started_at, number"""
@@ -106,6 +121,22 @@ class Database:
     async def heartbeat(self) -> Epoch | None:
         rows = await self._rows("SELECT at FROM heartbeat")
         return Epoch(rows[0][0]) if rows else None
+
+    async def resources(self) -> tuple[Resource, ...]:
+        rows = await self._rows(_RESOURCES)
+        return tuple(self._resource(kind, document) for kind, document in rows)
+
+    def _resource(self, kind: str, document: str) -> Resource:
+        try:
+            resource: Resource = documents.read(_KINDS[kind], document)
+        except KeyError as error:
+            raise files.damaged(self.path, f"a resource of the unknown kind {kind!r}") from error
+        except documents.DocumentError as error:
+            raise files.damaged(self.path, str(error)) from error
+        return resource
+
+    async def drop(self, key: str) -> None:
+        await self._run(lambda: self._write([("DELETE FROM resource WHERE key = ?", (key,))]))
 
     async def forget(self, service: ServiceId) -> None:
         tables = [(f"DELETE FROM {table} WHERE service = ?", (service,)) for table in _JOURNAL]  # noqa: S608 - no input
@@ -168,6 +199,15 @@ def _statement(change: Change) -> tuple[str, Parameters]:
             return _SAVE_USAGE, _row(change)
         case Heartbeat():
             return _SAVE_HEARTBEAT, (change.at,)
+        case (
+            AutoScalingConfiguration()
+            | Connection()
+            | ObservabilityConfiguration()
+            | VpcConnector()
+            | VpcIngressConnection()
+            | CustomDomain()
+        ):
+            return _SAVE_RESOURCE, (change.key, type(change).__name__, documents.write(change))
         case _:
             assert_never(change)
 

@@ -1,0 +1,1 @@
+"""What an account has beside services: auto scaling configurations, connections and the like."""
