@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup machine demo test check bench clean
+.PHONY: help setup machine demo test check docs bench clean
 
 help: ## This list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1|/p' Makefile | awk -F'|' '{printf "  make %-7s %s\n", $$1, $$2}'
@@ -28,6 +28,9 @@ check: setup ## What must hold before a commit, in less than a minute and withou
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest --quiet tests/decisions $(ARGS)
+
+docs: setup ## Write docs/coverage.md anew
+	@$(BIN)/python -m emulator.surfaces.api.coverage > docs/coverage.md
 
 bench: setup ## The benchmarks, as ratios against a peer measured in the same run
 	@$(BIN)/python -m bench $(ARGS)

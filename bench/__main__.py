@@ -1,6 +1,6 @@
 """What the emulator costs and how fast it is, against a peer measured in the same run.
 
-    python -m bench [name ...]     names: start, commit, frozen, zero, idle, deployments
+    python -m bench [name ...]     names: start, commit, frozen, zero, idle, deployments, api
 
 Medians; ratios hold better than absolutes. Everything runs on this machine's loopback, bounded in
 count and time, in a state directory of its own that is removed at the end.
@@ -20,6 +20,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
+
+from bench import api
 
 ROOT = Path(__file__).resolve().parent.parent
 APP = ROOT / "sample_apps" / "python"
@@ -362,6 +364,58 @@ def bench_deployments() -> None:
     )
 
 
+def bench_api() -> None:
+    with emulator() as e:
+        _, port = deployed(e)
+        address = e.json("status")["Addresses"]["Api"]
+        ask = api.Api(address)
+        base, _ = image_of(e)
+        with api.image(base, APP):
+            began_to_run = [_created(e, ask, f"made{n}") for n in range(5)]
+            report("api", f"CreateService -> RUNNING and answering {ms(began_to_run)}")
+            arn = e.json("describe", "bench")["ServiceArn"]
+            ask.timed("DescribeService", 50, ServiceArn=arn)
+            describe = ask.timed("DescribeService", 500, ServiceArn=arn)
+            report("api", f"DescribeService                        {ms(describe)}")
+            for n in range(5, api.SERVICES - 1):
+                _created(e, ask, f"made{n}")
+            listed = ask.timed("ListServices", 300)
+            count = len(ask("ListServices")["ServiceSummaryList"])
+            report("api", f"ListServices, {count} services             {ms(listed)}")
+            _describes_beside_a_build(e, arn, port, address)
+
+
+def _created(e: Emulator, ask: api.Api, name: str) -> float:
+    began = time.perf_counter()
+    made = ask("CreateService", ServiceName=name, **api.image_source())["Service"]
+    api.running(ask, made["ServiceArn"])
+    port = port_of(e.json("describe", name)["Emulator"]["LocalUrl"])
+    answered = poll(port, "0")
+    return answered - began
+
+
+def _describes_beside_a_build(e: Emulator, arn: str, port: int, address: str) -> None:
+    """The build is one of the engine's own, so that it lasts; the rest is the same twice."""
+
+    def build_beside(work: Callable[[], None]) -> None:
+        path = repository(e.directory / f"built{time.monotonic_ns()}")
+        (path / "requirements.txt").write_text("flask\n")
+        git(path, "commit", "-q", "-a", "-m", "Needs Flask")
+        e.run("deploy", str(path), "--name", "bench", "--no-wait")
+        work()
+        until(lambda: e.json("describe", "bench")["Status"] == "RUNNING")
+
+    alone = api.while_doing(port, lambda: build_beside(lambda: time.sleep(4)))
+    beside = api.while_doing(
+        port, lambda: build_beside(lambda: api.ask_from_elsewhere(address, arn, 15))
+    )
+    report(
+        "api",
+        f"proxied p99 beside a build {api.p99(alone):.1f} ms; with 15 times 200 describes at once "
+        f"too {api.p99(beside):.1f} ms (n={len(alone)}, {len(beside)})",
+    )
+
+
 BENCHES = {
     "start": bench_start,
     "commit": bench_commit,
@@ -369,6 +423,7 @@ BENCHES = {
     "zero": bench_zero,
     "idle": bench_idle,
     "deployments": bench_deployments,
+    "api": bench_api,
 }
 
 

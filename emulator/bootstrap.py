@@ -104,8 +104,8 @@ async def _serve(world: "World", ending: Ending, ready: Callable[[Status], None]
         await world.proxy.start()
         stack.push_async_callback(world.proxy.stop)
         world.listening()
-        api_port = await _api(world, ending, stack)
-        world.listening(api_port=api_port)
+        api = Api(world.platform, status=world.status, stop=ending.ask)
+        world.listening(api_port=await _listen(world, api, stack))
         async with asyncio.TaskGroup() as group:
             driver = group.create_task(world.instances.run())
             platform = group.create_task(world.platform.run(world.proxy.doors, started.set))
@@ -114,6 +114,7 @@ async def _serve(world: "World", ending: Ending, ready: Callable[[Status], None]
             stack.callback(_unannounce, world)
             gc.freeze()  # what lives as long as the process need not be looked at again
             ready(world.status())
+            group.create_task(api.aws.warm_up())
             await ending.asked.wait()
             platform.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -122,9 +123,12 @@ async def _serve(world: "World", ending: Ending, ready: Callable[[Status], None]
             driver.cancel()
 
 
-async def _api(world: "World", ending: Ending, stack: AsyncExitStack) -> int:
-    api = Api(world.platform, status=world.status, stop=ending.ask)
-    runner = web.AppRunner(api.application(), access_log=None, handle_signals=False)
+async def _listen(world: "World", api: Api, stack: AsyncExitStack) -> int:
+    """The API's port, once it listens. Raises PortTakenError."""
+    # Compressed bodies stay so: what is for another emulator is passed on byte for byte.
+    runner = web.AppRunner(
+        api.application(), access_log=None, handle_signals=False, auto_decompress=False
+    )
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     addresses = world.settings.addresses
@@ -245,7 +249,7 @@ async def assemble(settings: Settings) -> AsyncIterator[World]:
             repository=repository,
             probe=NetworkProbe(),
             logs=logs,
-            secrets=ConfiguredSecrets(settings.secrets, settings.environment),
+            secrets=ConfiguredSecrets(settings.secrets, settings.environment, settings.upstream),
         )
         platform = _platform(ports, settings, packs)
         certificates = Certificates(state_dir, clock)

@@ -22,9 +22,12 @@ def command(*, as_json: bool) -> None:
 
 
 def variables(client: Client, settings: Settings) -> Mapping[str, str]:
-    """Both names of the region: boto3 reads only AWS_DEFAULT_REGION."""
+    """Both names of the region: boto3 reads only AWS_DEFAULT_REGION. With STS, so that tools may
+    ask who they are: Terraform's provider does so before all else.
+    """
     return {
         "AWS_ENDPOINT_URL_APPRUNNER": client.api,
+        "AWS_ENDPOINT_URL_STS": client.api,
         "AWS_REGION": settings.region,
         "AWS_DEFAULT_REGION": settings.region,
         "AWS_ACCESS_KEY_ID": "test",

@@ -58,6 +58,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "pause": ("actions:pause", "Take a service's instances away."),
     "resume": ("actions:resume", "Bring a paused service back."),
     "delete": ("actions:delete", "Delete a service."),
+    "connection": ("connection", "Connections to repository providers: list, authorize."),
     "usage": ("usage", "What was metered, second by second."),
     "cost": ("cost", "What it would have cost on AWS."),
     "estimate": ("estimate", "What a pattern of use would cost."),

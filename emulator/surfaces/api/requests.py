@@ -1,20 +1,27 @@
 """From App Runner's request members to a configuration, checked beyond what the shapes say."""
 
+import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
+from emulator.decisions.image_names import may_deploy_automatically
 from emulator.model.configuration import (
     SIZES,
     AutoScaling,
     CodeSource,
     CodeValues,
     ConfigurationSource,
+    EgressType,
     Extensions,
     HealthCheck,
     HealthProtocol,
     ImageSource,
     InstanceSize,
+    IpAddressType,
+    Network,
+    Observability,
     ServiceConfiguration,
     Source,
 )
@@ -23,6 +30,31 @@ from emulator.model.errors import InvalidRequestException
 Members = Mapping[str, Any]
 RESERVED_PREFIX = "AWSAPPRUNNER"
 NAME_LENGTH = (4, 40)
+MOST_TAGS = 50
+ECR, ECR_PUBLIC = "ECR", "ECR_PUBLIC"
+QUEUE_COMMITS = "emulator:queue-commits"
+_PORT = re.compile(r"\d{1,5}", re.ASCII)
+_PRIVATE_ECR = re.compile(r"\d{12}\.dkr\.ecr\.", re.ASCII)
+_TAGS: Mapping[str, str] = MappingProxyType(
+    {
+        "emulator:scale-to-zero-after": "scale_to_zero_after",
+        "emulator:freeze-after": "freeze_after",
+        "emulator:request-timeout": "request_timeout",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """`aws`: as AWS's API has it, without what makes the command line comfortable; `strict`: App
+    Runner only, no extensions.
+    """
+
+    aws: bool
+    strict: bool = False
+
+
+ITS_OWN = Rules(aws=False)
 
 
 def name(value: str) -> str:
@@ -39,35 +71,159 @@ def name(value: str) -> str:
 
 
 def configuration(
-    members: Members, current: ServiceConfiguration | None = None
+    members: Members, current: ServiceConfiguration | None = None, *, rules: Rules = ITS_OWN
 ) -> ServiceConfiguration:
     """What CreateService (or, over `current`, UpdateService) asks for.
 
     Structures that are left out keep their value. `Emulator` is this emulator's own member, for
-    its command line: `AutoScaling` and `Env`.
+    its command line: `Env`. References to other resources are taken as they are
+    (`Account.resolved` follows them).
     """
     own = members.get("Emulator") or {}
     base = current or ServiceConfiguration(source=_required_source(members))
-    source_members = members.get("SourceConfiguration")
-    source = _source(source_members, base.source) if source_members else base.source
-    tags = dict(members["Tags"]) if "Tags" in members else dict(base.tags)
     return replace(
         base,
-        source=source,
-        auto_deploy=bool((source_members or {}).get("AutoDeploymentsEnabled", base.auto_deploy)),
-        size=_size(members.get("InstanceConfiguration") or {}, base.size),
+        **_sourced(members.get("SourceConfiguration") or {}, current, rules),
+        size=_size(members.get("InstanceConfiguration") or {}, base.size, rules),
+        instance_role=(members.get("InstanceConfiguration") or {}).get(
+            "InstanceRoleArn", base.instance_role
+        ),
         health_check=_health_check(members.get("HealthCheckConfiguration") or {}, base),
-        scaling=_scaling(own.get("AutoScaling") or {}, base.scaling),
-        extensions=_extensions(tags, base.extensions),
+        auto_scaling=members.get("AutoScalingConfigurationArn", base.auto_scaling),
+        network=_network(members.get("NetworkConfiguration"), base.network),
+        observability=_observability(members.get("ObservabilityConfiguration"), base),
+        kms_key=(members.get("EncryptionConfiguration") or {}).get("KmsKey", base.kms_key),
         env=_environment(own.get("Env", base.env)),
-        tags=tags,
+        **_tagged(members, rules),
     )
 
 
+def scaling(members: Members, current: AutoScaling) -> AutoScaling:
+    """The values of an auto scaling configuration, checked against each other."""
+    wanted = AutoScaling(
+        max_concurrency=members.get("MaxConcurrency", current.max_concurrency),
+        min_size=members.get("MinSize", current.min_size),
+        max_size=members.get("MaxSize", current.max_size),
+    )
+    if not 1 <= wanted.max_concurrency <= 200:  # noqa: PLR2004 - App Runner's bounds
+        raise InvalidRequestException("MaxConcurrency must be from 1 to 200.")
+    if not 1 <= wanted.min_size <= wanted.max_size:
+        raise InvalidRequestException("MinSize must be from 1 to MaxSize.")
+    return wanted
+
+
+# -- tags ------------------------------------------------------------------------------------------
+
+
+def tags(members: Any) -> dict[str, str]:  # noqa: ANN401 - a list of the API, a table of our own
+    """App Runner's list of Key and Value as a table. A Value that is left out is empty."""
+    if isinstance(members, Mapping):
+        return dict(members)
+    found: dict[str, str] = {}
+    for tag in members or ():
+        key = tag.get("Key")
+        if not key:
+            raise InvalidRequestException("Each tag needs a Key.")
+        if key in found:
+            raise InvalidRequestException(f"Duplicate tag key: {key}")
+        found[key] = tag.get("Value", "")
+    return within_limit(found)
+
+
+def within_limit(found: dict[str, str]) -> dict[str, str]:
+    if len(found) > MOST_TAGS:
+        raise InvalidRequestException(f"A resource can have {MOST_TAGS} tags at most.")
+    return found
+
+
+def extensions(tagged: Mapping[str, str], *, strict: bool = False) -> Extensions:
+    """What the tags of a service switch on beyond App Runner; nothing where that is all it is
+    to be.
+    """
+    if strict:
+        return Extensions(scale_to_zero_after=None, queue_commits=False)
+    given = {ours: _seconds(tagged[tag], tag) for tag, ours in _TAGS.items() if tag in tagged}
+    if given.get("request_timeout", 0) is None:
+        raise InvalidRequestException("The tag emulator:request-timeout needs a number.")
+    queued = tagged.get(QUEUE_COMMITS, "on")
+    if queued not in {"on", "off"}:
+        raise InvalidRequestException(f"The tag {QUEUE_COMMITS} takes on or off, not {queued!r}.")
+    return Extensions(**given, queue_commits=queued == "on")  # type: ignore[arg-type]
+
+
+def _tagged(members: Members, rules: Rules) -> dict[str, Any]:
+    if "Tags" not in members:
+        if rules.strict:
+            return {"extensions": extensions({}, strict=True)}
+        return {}
+    found = tags(members["Tags"])
+    return {"tags": found, "extensions": extensions(found, strict=rules.strict)}
+
+
+# -- sources ---------------------------------------------------------------------------------------
+
+
 def _required_source(members: Members) -> Source:
-    if not members.get("SourceConfiguration"):
+    if members.get("SourceConfiguration") is None:
         raise InvalidRequestException("SourceConfiguration is required.")
     return _source(members["SourceConfiguration"], None)
+
+
+def _sourced(
+    members: Members, current: ServiceConfiguration | None, rules: Rules
+) -> dict[str, Any]:
+    """The parts of SourceConfiguration. What is given replaces a whole source: an environment
+    that is left out is gone, as the Terraform provider relies on.
+    """
+    if not members:
+        return {}
+    source = _source(members, current.source if current else None)
+    authentication = members.get("AuthenticationConfiguration") or {}
+    connection = authentication.get("ConnectionArn", current.connection if current else None)
+    role = authentication.get("AccessRoleArn", current.access_role if current else None)
+    if isinstance(source, ImageSource):
+        connection = None
+        role = None if source.repository_type == ECR_PUBLIC else role
+        _check_role(source, role, rules)
+    automatic = members.get("AutoDeploymentsEnabled")
+    _check_automatic(source, automatic=automatic)
+    if automatic is None:
+        automatic = current.auto_deploy if current else default_automatic(source)
+    return {
+        "source": source,
+        "auto_deploy": automatic,
+        "connection": connection,
+        "access_role": role,
+    }
+
+
+def _check_role(source: ImageSource, role: str | None, rules: Rules) -> None:
+    """Only for names that are Amazon ECR's: a local image needs no role."""
+    private = _PRIVATE_ECR.match(source.identifier) is not None
+    if private and source.repository_type == ECR_PUBLIC:
+        raise InvalidRequestException(
+            f"ImageRepositoryType is {ECR_PUBLIC}, but {source.identifier} is a private image."
+        )
+    if rules.aws and private and source.repository_type == ECR and role is None:
+        raise InvalidRequestException(
+            "AuthenticationConfiguration.AccessRoleArn is required for a private image in Amazon "
+            "ECR."
+        )
+
+
+def _check_automatic(source: Source, *, automatic: bool | None) -> None:
+    if automatic and isinstance(source, ImageSource) and not may_deploy_automatically(source):
+        raise InvalidRequestException(
+            "App Runner doesn't support automatic deployments for an image in an ECR Public "
+            "repository."
+        )
+
+
+def default_automatic(source: Source) -> bool:
+    """AutoDeploymentsEnabled where nobody says (service model; cross-account images count as
+    ours: there is one account here).
+    """
+    return not isinstance(source, ImageSource) or may_deploy_automatically(source)
 
 
 def _source(members: Members, current: Source | None) -> Source:
@@ -111,8 +267,7 @@ def _values(members: Members | None) -> CodeValues | None:
         build_command=members.get("BuildCommand"),
         start_command=members.get("StartCommand"),
         port=port(members.get("Port", "8080")),
-        env=_environment(members.get("RuntimeEnvironmentVariables") or {}),
-        secrets=_environment(members.get("RuntimeEnvironmentSecrets") or {}),
+        **_environments(members),
     )
 
 
@@ -123,21 +278,34 @@ def _image(members: Members) -> ImageSource:
         repository_type=members.get("ImageRepositoryType", "ECR"),
         port=port(settings.get("Port", "8080")),
         start_command=settings.get("StartCommand"),
-        env=_environment(settings.get("RuntimeEnvironmentVariables") or {}),
-        secrets=_environment(settings.get("RuntimeEnvironmentSecrets") or {}),
+        configured=members.get("ImageConfiguration") is not None,
+        **_environments(settings),
     )
 
 
 def port(value: str | int) -> int:
     """A TCP port, given as App Runner's text."""
     text = str(value)
-    if text.isascii() and text.isdigit() and 1 <= int(text) <= 65535:  # noqa: PLR2004 - TCP's
+    if _PORT.fullmatch(text) and 1 <= int(text) <= 65535:  # noqa: PLR2004 - TCP's
         return int(text)
-    raise InvalidRequestException(f"Port must be a number from 1 to 65535, not {text!r}.")
+    raise InvalidRequestException(f"Port must be a number from 1 to 65535, not {text[:20]!r}.")
+
+
+def _environments(members: Members) -> dict[str, dict[str, str]]:
+    """Variables and secrets; a name cannot be both."""
+    variables = _environment(members.get("RuntimeEnvironmentVariables") or {})
+    references = _environment(members.get("RuntimeEnvironmentSecrets") or {})
+    if both := sorted(variables.keys() & references.keys()):
+        raise InvalidRequestException(
+            f"{both[0]!r} is in RuntimeEnvironmentVariables and in RuntimeEnvironmentSecrets."
+        )
+    return {"env": variables, "secrets": references}
 
 
 def _environment(values: Mapping[str, Any]) -> dict[str, str]:
     for key in values:
+        if "=" in key:
+            raise InvalidRequestException(f"Environment variable {key!r} has an = in its name.")
         if key == "PORT" or key.startswith(RESERVED_PREFIX):
             raise InvalidRequestException(
                 f"Environment variable {key!r} is reserved: App Runner sets PORT itself, and "
@@ -146,10 +314,11 @@ def _environment(values: Mapping[str, Any]) -> dict[str, str]:
     return {key: str(value) for key, value in values.items()}
 
 
-def _size(members: Members, current: InstanceSize) -> InstanceSize:
+def _size(members: Members, current: InstanceSize, rules: Rules) -> InstanceSize:
     cpu = _units(members["Cpu"], "vCPU") if "Cpu" in members else current.cpu
     memory = _units(members["Memory"], "GB") if "Memory" in members else current.memory
-    if "Cpu" in members and "Memory" not in members and memory not in SIZES.get(cpu, ()):
+    alone = "Cpu" in members and "Memory" not in members and not rules.aws
+    if alone and memory not in SIZES.get(cpu, ()):
         memory = (SIZES.get(cpu) or (memory,))[0]
     if memory in SIZES.get(cpu, ()):
         return InstanceSize(cpu=cpu, memory=memory)
@@ -190,29 +359,41 @@ def _health_check(members: Members, base: ServiceConfiguration) -> HealthCheck:
     return replace(base.health_check, **values)
 
 
-def _scaling(members: Members, current: AutoScaling) -> AutoScaling:
-    scaling = AutoScaling(
-        max_concurrency=members.get("MaxConcurrency", current.max_concurrency),
-        min_size=members.get("MinSize", current.min_size),
-        max_size=members.get("MaxSize", current.max_size),
+def _network(members: Members | None, current: Network) -> Network:
+    """An IngressConfiguration without its member means private: the Go SDK leaves `false` out."""
+    if not members:
+        return current
+    ingress, egress = members.get("IngressConfiguration"), members.get("EgressConfiguration")
+    changed = replace(
+        current,
+        ip_address_type=IpAddressType(members.get("IpAddressType", current.ip_address_type)),
     )
-    if not 1 <= scaling.max_concurrency <= 200:  # noqa: PLR2004 - App Runner's bounds
-        raise InvalidRequestException("MaxConcurrency must be from 1 to 200.")
-    if not 1 <= scaling.min_size <= scaling.max_size:
-        raise InvalidRequestException("MinSize must be from 1 to MaxSize.")
-    return scaling
+    if ingress is not None:
+        changed = replace(changed, public=bool(ingress.get("IsPubliclyAccessible", False)))
+    if egress is not None:
+        changed = _egress(egress, changed)
+    return changed
 
 
-def _extensions(tags: Mapping[str, str], current: Extensions) -> Extensions:
-    names = {
-        "emulator:scale-to-zero-after": "scale_to_zero_after",
-        "emulator:freeze-after": "freeze_after",
-        "emulator:request-timeout": "request_timeout",
-    }
-    given = {ours: _seconds(tags[tag], tag) for tag, ours in names.items() if tag in tags}
-    if given.get("request_timeout", 0) is None:
-        raise InvalidRequestException("The tag emulator:request-timeout needs a number.")
-    return replace(current, **given)  # type: ignore[arg-type]
+def _egress(members: Members, current: Network) -> Network:
+    kind = EgressType(members.get("EgressType", EgressType.DEFAULT))
+    connector = members.get("VpcConnectorArn")
+    if kind is EgressType.VPC and not connector:
+        raise InvalidRequestException("VpcConnectorArn is required when EgressType is VPC.")
+    if kind is EgressType.DEFAULT and connector:
+        raise InvalidRequestException("VpcConnectorArn needs EgressType VPC.")
+    return replace(current, egress=kind, vpc_connector=connector)
+
+
+def _observability(members: Members | None, base: ServiceConfiguration) -> Observability | None:
+    if members is None:
+        return base.observability
+    enabled, arn = members["ObservabilityEnabled"], members.get("ObservabilityConfigurationArn")
+    if arn and not enabled:
+        raise InvalidRequestException(
+            "ObservabilityConfigurationArn can be given only when ObservabilityEnabled is true."
+        )
+    return Observability(enabled=enabled, configuration=arn)
 
 
 def _seconds(text: str, tag: str) -> float | None:

@@ -1,13 +1,14 @@
-"""The emulator's own endpoints, which the command line speaks to.
+"""The emulator's own endpoints, which the command line speaks to, and on the same port AWS's API.
 
 Bound to loopback, and deaf to web pages: the Host must be a loopback name and a browser's Origin
-is refused, so that no page can drive it.
+is refused unless it is this port's own, so that no page can drive it.
 """
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
@@ -17,6 +18,7 @@ from emulator.controllers.billing import bill_of
 from emulator.controllers.ledger import Ledger
 from emulator.controllers.platform import Platform
 from emulator.decisions import cost
+from emulator.model.configuration import ServiceConfiguration
 from emulator.model.errors import (
     AppRunnerError,
     EngineError,
@@ -27,9 +29,12 @@ from emulator.model.errors import (
 )
 from emulator.model.identifiers import Epoch
 from emulator.model.operation import Operation
+from emulator.model.resources import Connection
 from emulator.model.service import Service
 from emulator.surfaces.api import requests, views
+from emulator.surfaces.api.endpoint import AwsEndpoint
 
+LONGEST_NAME = 32  # characters of an auto scaling configuration's name (service model)
 LOOPBACK = {"localhost", "127.0.0.1", "[::1]", "::1"}
 BODY_LIMIT = 8 * 1024 * 1024
 Answer = Awaitable[tuple[Service, Operation]]
@@ -48,6 +53,7 @@ class Api:
         self._platform = platform
         self._status = status
         self._stop = stop
+        self.aws = AwsEndpoint(platform)
 
     def application(self) -> web.Application:
         app = web.Application(middlewares=[guard], client_max_size=BODY_LIMIT)
@@ -67,7 +73,18 @@ class Api:
         get("/_emulator/services/{key}/logs", self.logs)
         get("/_emulator/services/{key}/usage", self.usage)
         get("/_emulator/cost", self.cost)
+        get("/_emulator/connections", self.connections)
+        post("/_emulator/connections/{name}/authorize", self.authorize)
+        app.router.add_route("*", "/_emulator/{path:.*}", self.nothing)
+        app.router.add_route("*", "/{path:.*}", self.aws.handle)
+        app.on_cleanup.append(self._clean_up)
         return app
+
+    async def _clean_up(self, _: web.Application) -> None:
+        await self.aws.close()
+
+    async def nothing(self, request: web.Request) -> web.StreamResponse:
+        raise ResourceNotFoundException(f"There is no {request.method} {request.path}.")
 
     # -- questions -----------------------------------------------------------------------------
 
@@ -128,7 +145,24 @@ class Api:
         bill = await bill_of(ports.store, ports.clock, ledgers, region=region, month=month)
         return web.json_response(cost.document(bill))
 
+    def _region(self, members: Mapping[str, str]) -> str:
+        return members.get("region") or self._platform.settings.region
+
+    async def connections(self, request: web.Request) -> web.Response:
+        account = self._platform.account
+        live = account.registry.live(Connection, self._region(request.query))
+        rows = [views.connection(value, account.connections.status(value)) for value in live]
+        return web.json_response(rows)
+
     # -- requests ------------------------------------------------------------------------------
+
+    async def authorize(self, request: web.Request) -> web.Response:
+        """What a click in AWS's console does."""
+        connections = self._platform.account.connections
+        name = request.match_info["name"]
+        region = self._region(await _members(request))
+        done = await connections.authorize(region, name)
+        return web.json_response(views.connection(done, connections.status(done)))
 
     async def stop(self, request: web.Request) -> web.Response:
         self._stop(request.query.get("all") == "1")
@@ -144,11 +178,35 @@ class Api:
         existing = [s for s in self._platform.services() if s.name == name]
         if existing:
             service = await self._platform.at_rest(existing[0].id)
-            wanted = requests.configuration(members, service.configuration)
+            current = service.configuration
+            wanted = requests.configuration(members, current, rules=self._rules)
+            wanted = await self._scaled(name, service.region, wanted, members)
             result = await self._platform.update(service.id, wanted)
         else:
-            result = await self._platform.create(name, requests.configuration(members))
+            wanted = requests.configuration(members, rules=self._rules)
+            region = self._platform.settings.region
+            wanted = self._platform.account.resolved(region, wanted, None)
+            wanted = await self._scaled(name, region, wanted, members)
+            result = await self._platform.create(name, wanted)
         return self._accepted(*result)
+
+    @property
+    def _rules(self) -> requests.Rules:
+        return requests.Rules(aws=False, strict=self._platform.settings.strict)
+
+    async def _scaled(
+        self, name: str, region: str, wanted: ServiceConfiguration, members: Mapping[str, Any]
+    ) -> ServiceConfiguration:
+        """`--min-size` and the like become an auto scaling configuration of the service's name,
+        as somebody would make one on AWS: what describe shows is true.
+        """
+        given = (members.get("Emulator") or {}).get("AutoScaling")
+        if not given:
+            return wanted
+        values = requests.scaling(given, wanted.scaling)
+        auto_scaling = self._platform.account.auto_scaling
+        made = await auto_scaling.matching(region, name[:LONGEST_NAME], values)
+        return replace(wanted, auto_scaling=made.arn, scaling=values)
 
     async def act(self, request: web.Request) -> web.Response:
         key, verb = request.match_info["key"], request.match_info["verb"]
@@ -284,7 +342,8 @@ async def guard(
 ) -> web.StreamResponse:
     """Who may ask, and how refusals look."""
     host = request.host.rsplit(":", 1)[0] if not request.host.endswith("]") else request.host
-    if host.lower() not in LOOPBACK or "Origin" in request.headers:
+    own = f"http://{request.host}"
+    if not _is_loopback(host.lower()) or request.headers.get("Origin", own) != own:
         return web.json_response({"Message": "Only local tools may ask here."}, status=403)
     try:
         return await handler(request)
@@ -292,6 +351,11 @@ async def guard(
         return _refusal(error)
     except (EngineError, StoreError) as error:
         return _refusal(InternalServiceErrorException(str(error)))
+
+
+def _is_loopback(host: str) -> bool:
+    """No DNS server can lead `*.localhost` elsewhere (RFC 6761); SDKs ask for S3's buckets so."""
+    return host in LOOPBACK or host.endswith(".localhost")
 
 
 def _refusal(error: AppRunnerError) -> web.Response:

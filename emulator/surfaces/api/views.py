@@ -1,18 +1,29 @@
 """Answers: App Runner's shapes, and the emulator's own beside them."""
 
+import hashlib
 from typing import Any
 
 from emulator.controllers.ledger import Ledger
 from emulator.controllers.platform import Platform
+from emulator.decisions.provisioning import ConnectionStatus, DomainStatus
+from emulator.model.arn import Arn, Kind, parse
 from emulator.model.configuration import (
     CodeSource,
-    HealthProtocol,
     ImageSource,
+    Network,
+    Observability,
     ServiceConfiguration,
     Source,
 )
 from emulator.model.instance import Instance, InstanceState
 from emulator.model.operation import Operation
+from emulator.model.resources import (
+    DEFAULT_ID,
+    DEFAULT_NAME,
+    Connection,
+    CustomDomain,
+    VpcIngressConnection,
+)
 from emulator.model.revision import Revision
 from emulator.model.service import Service
 
@@ -32,35 +43,123 @@ def service(platform: Platform, value: Service) -> View:
         "UpdatedAt": value.updated_at,
         "Status": str(value.status),
         "SourceConfiguration": _source(configuration),
-        "InstanceConfiguration": {
-            "Cpu": str(configuration.size.cpu),
-            "Memory": str(configuration.size.memory),
-        },
+        "InstanceConfiguration": _present(
+            {
+                "Cpu": str(configuration.size.cpu),
+                "Memory": str(configuration.size.memory),
+                "InstanceRoleArn": configuration.instance_role,
+            }
+        ),
         "HealthCheckConfiguration": {
             "Protocol": str(check.protocol),
-            "Path": check.path if check.protocol is HealthProtocol.HTTP else "/",
+            "Path": check.path,
             "Interval": check.interval,
             "Timeout": check.timeout,
             "HealthyThreshold": check.healthy_threshold,
             "UnhealthyThreshold": check.unhealthy_threshold,
         },
         "AutoScalingConfigurationSummary": _scaling(value),
-        "NetworkConfiguration": {
-            "EgressConfiguration": {"EgressType": "DEFAULT"},
-            "IngressConfiguration": {"IsPubliclyAccessible": True},
-            "IpAddressType": "IPV4",
-        },
+        "NetworkConfiguration": _network(configuration.network),
+        "ObservabilityConfiguration": _observability(configuration.observability),
+        "EncryptionConfiguration": {"KmsKey": configuration.kms_key}
+        if configuration.kms_key
+        else None,
+        "DeletedAt": value.deleted_at,
     }
-    if value.deleted_at is not None:
-        view["DeletedAt"] = value.deleted_at
-    return view
+    return _present(view)
+
+
+def summary(platform: Platform, value: Service) -> View:
+    """App Runner's ServiceSummary."""
+    return {
+        "ServiceName": value.name,
+        "ServiceId": value.id,
+        "ServiceArn": value.arn,
+        "ServiceUrl": url(platform, value),
+        "CreatedAt": value.created_at,
+        "UpdatedAt": value.updated_at,
+        "Status": str(value.status),
+    }
+
+
+def connection(value: Connection, status: ConnectionStatus) -> View:
+    """App Runner's Connection and ConnectionSummary alike."""
+    return {
+        "ConnectionName": value.name,
+        "ConnectionArn": value.arn,
+        "ProviderType": str(value.provider),
+        "Status": str(status),
+        "CreatedAt": value.created_at,
+    }
+
+
+def ingress_domain(value: VpcIngressConnection) -> str:
+    """The name of a private service inside a VPC."""
+    return f"{value.label}.{value.region}.awsapprunner.localhost"
+
+
+def validation_records(value: CustomDomain, status: DomainStatus) -> list[View]:
+    """What would have to be in the DNS: nothing yet while the association is being created; two
+    records, three with www, in upper case and with trailing dots (recorded).
+    """
+    if status is DomainStatus.CREATING:
+        return []
+    waiting = status is DomainStatus.PENDING_CERTIFICATE_DNS_VALIDATION
+    names = (value.domain.removeprefix("*."), *value.hosts[1:], f"2a57j77.{value.hosts[0]}")
+    return [
+        {
+            "Name": f"_{_token(value, name)}.{name.replace('*.', '')}.",
+            "Type": "CNAME",
+            "Value": f"_{_token(value, name + '.')}.{value.token[:10]}.acm-validations.aws.",
+            "Status": "PENDING_VALIDATION" if waiting else "SUCCESS",
+        }
+        for name in names
+    ]
+
+
+def _token(value: CustomDomain, name: str) -> str:
+    return hashlib.sha256(f"{value.token} {name}".encode()).hexdigest()[:32]
 
 
 def url(platform: Platform, value: Service) -> str:
-    """ServiceUrl: without scheme, as App Runner gives it."""
+    """ServiceUrl: without scheme, as App Runner gives it; empty for one that is not public."""
+    if not value.configuration.network.public:
+        return ""
+    return target(platform, value)
+
+
+def target(platform: Platform, value: Service) -> str:
+    """The default domain: what a custom domain's records would point at."""
     https_port = platform.settings.addresses.https_port
-    host = platform.hosts(value)[0]
+    host = platform.host(value)
     return host if https_port == 443 else f"{host}:{https_port}"  # noqa: PLR2004 - HTTPS's own
+
+
+def browser_url(platform: Platform, value: Service) -> str:
+    """What to open: a service that is not public still has its own loopback port."""
+    public = url(platform, value)
+    return f"https://{public}" if public else local_url(platform, value)
+
+
+def _network(network: Network) -> View:
+    egress: View = {"EgressType": str(network.egress), "VpcConnectorArn": network.vpc_connector}
+    return {
+        "EgressConfiguration": _present(egress),
+        "IngressConfiguration": {"IsPubliclyAccessible": network.public},
+        "IpAddressType": str(network.ip_address_type),
+    }
+
+
+def _observability(value: Observability | None) -> View | None:
+    """Only where it was asked for: clients take what is shown for what is wanted."""
+    if value is None:
+        return None
+    return _present(
+        {
+            "ObservabilityEnabled": value.enabled,
+            "ObservabilityConfigurationArn": value.configuration,
+        }
+    )
 
 
 def local_url(platform: Platform, value: Service) -> str:
@@ -68,20 +167,37 @@ def local_url(platform: Platform, value: Service) -> str:
 
 
 def _scaling(value: Service) -> View:
-    arn = (
-        f"arn:aws:apprunner:{value.region}:{value.account}:autoscalingconfiguration/"
-        "DefaultConfiguration/1/00000000000000000000000000000001"
+    """A service of before there were such resources names none: the built-in one."""
+    named = parse(value.configuration.auto_scaling) or Arn(
+        region=value.region,
+        account=value.account,
+        kind=Kind.AUTO_SCALING,
+        name=DEFAULT_NAME,
+        revision=1,
+        id=DEFAULT_ID,
     )
     return {
-        "AutoScalingConfigurationArn": arn,
-        "AutoScalingConfigurationName": "DefaultConfiguration",
-        "AutoScalingConfigurationRevision": 1,
+        "AutoScalingConfigurationArn": str(named),
+        "AutoScalingConfigurationName": named.name,
+        "AutoScalingConfigurationRevision": named.revision,
     }
 
 
 def _source(configuration: ServiceConfiguration) -> View:
     kind, view = _source_of(configuration.source)
-    return {kind: view, "AutoDeploymentsEnabled": configuration.auto_deploy}
+    authentication = _present(
+        {
+            "ConnectionArn": configuration.connection,
+            "AccessRoleArn": configuration.access_role,
+        }
+    )
+    return _present(
+        {
+            kind: view,
+            "AutoDeploymentsEnabled": configuration.auto_deploy,
+            "AuthenticationConfiguration": authentication or None,
+        }
+    )
 
 
 def _source_of(source: Source) -> tuple[str, View]:
@@ -115,18 +231,22 @@ def _code(source: CodeSource) -> View:
 
 
 def _image(source: ImageSource) -> View:
-    return {
-        "ImageIdentifier": source.identifier,
-        "ImageRepositoryType": source.repository_type,
-        "ImageConfiguration": _present(
-            {
-                "Port": str(source.port),
-                "StartCommand": source.start_command,
-                "RuntimeEnvironmentVariables": dict(source.env) or None,
-                "RuntimeEnvironmentSecrets": dict(source.secrets) or None,
-            }
-        ),
-    }
+    """Without an ImageConfiguration where none was given: Terraform would want it removed."""
+    settings = _present(
+        {
+            "Port": str(source.port),
+            "StartCommand": source.start_command,
+            "RuntimeEnvironmentVariables": dict(source.env) or None,
+            "RuntimeEnvironmentSecrets": dict(source.secrets) or None,
+        }
+    )
+    return _present(
+        {
+            "ImageIdentifier": source.identifier,
+            "ImageRepositoryType": source.repository_type,
+            "ImageConfiguration": settings if source.configured else None,
+        }
+    )
 
 
 def _present(members: View) -> View:
@@ -140,7 +260,7 @@ def described(platform: Platform, ledger: Ledger) -> View:
     return service(platform, value) | {
         "Emulator": _present(
             {
-                "Url": f"https://{url(platform, value)}",
+                "Url": browser_url(platform, value),
                 "LocalUrl": local_url(platform, value),
                 "Commit": serving.commit if serving else None,
                 "Revision": value.revision,
@@ -215,7 +335,7 @@ def listed(platform: Platform, ledger: Ledger) -> View:
     return {
         "Name": value.name,
         "Status": str(value.status),
-        "Url": f"https://{url(platform, value)}",
+        "Url": browser_url(platform, value),
         "LocalUrl": local_url(platform, value),
         "Instances": states,
         "Revision": value.revision,

@@ -1,0 +1,1 @@
+"""App Runner's 37 operations, by resource: members in, members out."""
