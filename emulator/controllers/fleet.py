@@ -82,6 +82,12 @@ class Fleet:
         self._seen_active: set[InstanceId] = set()
         self._births: dict[InstanceId, tuple[Epoch, Epoch]] = {}
         self._adopting = True
+        self._news = 0
+
+    def look_again(self) -> None:
+        """The engine did something by itself."""
+        self.stale = True
+        self._news += 1
 
     def _job_done(self, failed: bool) -> None:  # noqa: FBT001 - a callback
         self.stale = self.stale or failed
@@ -131,7 +137,8 @@ class Fleet:
         """Take note of a process that is gone, and ask whether it was us."""
         ended_at = instance.exit.at if instance.exit and instance.exit.at else self._clock.now()
         self._equipment.meter.ended(instance.id, at=ended_at)
-        if vitals.draining or instance.id in self.jobs.busy or instance.revision is None:
+        ours = instance.id in self.jobs.busy and instance.id not in self.launching
+        if vitals.draining or ours or instance.revision is None:
             return
         revision = self._ledger.revisions.get(instance.revision)
         memory = revision.size.memory if revision else 0
@@ -229,6 +236,7 @@ class Fleet:
                     await self._engine.prepare(id_, self._ledger.service, revision)
                 meter.provisioned(id_, self._ledger.service.id, cpu=size.cpu, memory=size.memory)
                 meter.starting(id_)
+                news = self._news
                 endpoint = await self._engine.start(id_, revision)
         except EngineUnavailableError:
             meter.ended(id_, at=self._clock.now())
@@ -242,13 +250,15 @@ class Fleet:
             if revision.id == self._ledger.service.revision:
                 await self._crashed(f"{failure[0].upper()}{failure[1:]}.")
         else:
-            running = replace(
-                self._described(id_, revision, ContainerState.RUNNING),
-                revision=revision.id,
-                endpoint=endpoint,
-                started_at=self._clock.now(),
+            self._see(
+                replace(
+                    self._described(id_, revision, ContainerState.RUNNING),
+                    revision=revision.id,
+                    endpoint=endpoint,
+                    started_at=self._clock.now(),
+                )
             )
-            self._see(running)
+            self.stale = self.stale or self._news != news  # it may have ended before the answer
             self._births[id_] = (began, self._clock.now())
         finally:
             self.launching.pop(id_, None)

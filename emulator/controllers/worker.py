@@ -76,7 +76,7 @@ class Worker:
 
     def look_again(self) -> None:
         """The engine changed something by itself: observe and plan again."""
-        self._fleet.stale = True
+        self._fleet.look_again()
         self._bell.ring()
 
     def instances(self) -> tuple[Instance, ...]:

@@ -85,6 +85,15 @@ class TestCreate:
         assert any("Container exit code: 3" in e for e in await emulator.events())
         assert await emulator.until(lambda: machine.world.of(service.id) == [], within=10)
 
+    async def test_an_application_that_ends_before_its_start_is_answered_fails_it_at_once(
+        self, emulator, machine
+    ):
+        machine.world.behaviours["sha256:app1"] = Behaviour(crashes_after=0, exit_code=3)
+        await emulator.platform.create("hello", configuration())
+        service = await emulator.at_rest(within=5)
+        assert service.status is ServiceStatus.CREATE_FAILED
+        assert any("Container exit code: 3" in e for e in await emulator.events())
+
     async def test_an_application_on_the_wrong_port_is_told_which(self, emulator, machine):
         wrong = Endpoint(host="0.0.0.0", port=5000)
         machine.world.behaviours["sha256:app1"] = Behaviour(listens_on=wrong)

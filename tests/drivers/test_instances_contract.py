@@ -200,6 +200,18 @@ async def test_a_change_by_itself_names_its_service(rig):
         assert await news == rig.service.id
 
 
+async def test_an_end_that_is_told_can_be_seen(rig):
+    changes = rig.instances.changes()
+    async with aclosing(changes), asyncio.TaskGroup() as group:
+        news = group.create_task(anext(changes))
+        await rig.clock.sleep(0.001)
+        instance, _ = await rig.launch(rig.crashing(7))
+        while not news.done():
+            await rig.clock.sleep(0.01)
+            await rig.instances.listening(instance)  # in the fake's world, time passes when asked
+        assert (await rig.seen(instance)).state is ContainerState.EXITED
+
+
 async def test_clearing_a_service_leaves_the_others_alone(rig):
     kept, other = new_instance(), new_service("other")
     await rig.instances.prepare(kept, other, replace(rig.revision(), service=other.id))

@@ -70,7 +70,11 @@ class FakeInstances:
             endpoint=Endpoint(host=f"10.0.0.{self._ports - 20000}", port=revision.port),
             started_at=now,
         )
-        return self._endpoint(container)
+        endpoint = self._endpoint(container)
+        if container.dies_at <= now:  # and everybody hears of it before the engine has answered
+            self.world.advance(now)
+            await self.clock.sleep(self.start_time)
+        return endpoint
 
     def _container(self, instance: InstanceId) -> Container:
         if instance not in self.world.containers:

@@ -75,8 +75,17 @@ class Changes:
         async with aclosing(stream):
             async for event in stream:
                 service = self._news(event)
-                if service is not None:
+                if service is not None and await self._can_be_seen(event):
                     yield service
+
+    async def _can_be_seen(self, event: Json) -> bool:
+        """Docker tells of a death 50 to 150 ms before it lists it; a look at the container itself
+        waits for that. The death of one that is being removed is not worth a look: its end is.
+        """
+        with suppress(EngineError):
+            container = await self.engine.get(f"/containers/{event['Actor']['ID']}/json")
+            return bool(container["State"]["Status"] != "removing")
+        return True
 
     def _news(self, event: Json) -> ServiceId | None:
         attributes = event.get("Actor", {}).get("Attributes", {})
