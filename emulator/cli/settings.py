@@ -191,6 +191,6 @@ def _secrets(
     must not see them.
     """
     return {
-        name: {"value": env[kind["env"]]} if kind.get("env") in env else dict(kind)
+        name: {"value": env[kind["env"]]} if kind.get("env", "") in env else dict(kind)
         for name, kind in stated.items()
     }

@@ -349,6 +349,15 @@ class TestLeftovers:
         with pytest.raises(NotFoundError):
             await rig.engine.get(f"/images/{old}/json")
 
+    async def test_a_name_that_the_user_gave_to_an_image_of_ours_stays(self, rig):
+        image, theirs = await built(rig, "tagged"), f"apprunner-test:{rig.owner}"
+        params = {"repo": "apprunner-test", "tag": rig.owner}
+        await rig.engine.post(f"/images/{image}/tag", params)
+        removed = await rig.instances.sweep([], [])
+        assert f"image {image}" in removed
+        assert (await rig.engine.get(f"/images/{theirs}/json"))["RepoTags"] == [theirs]
+        await rig.engine.delete(f"/images/{theirs}")
+
     async def test_another_owners_things_are_left_alone(self, rig, tmp_path):
         (tmp_path / "other").mkdir()
         other = DockerRig(rig.engine, rig.image, tmp_path / "other")
@@ -379,7 +388,7 @@ class Late(Engine):
 
 async def built(rig, name):
     """A tiny image as a build leaves it, with a tag that only this test uses."""
-    tag = f"apprunner-test/{name}:{rig.owner}"
+    tag = f"apprunner-emulator/test-{name}:{rig.owner}"
     changes = [f'LABEL {key}="{value}"' for key, value in labels(rig.owner, Role.BUILD).items()]
     repository, _, version = tag.partition(":")
     params = {"fromSrc": "-", "repo": repository, "tag": version, "changes": changes}

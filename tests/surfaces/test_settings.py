@@ -165,6 +165,11 @@ def test_an_access_keys_secret_is_a_value_a_variable_or_a_file(tmp_path):
     assert "from a" not in repr(found)
 
 
+def test_a_secret_that_names_no_variable_is_read_with_the_environment_of_the_process(here):
+    (here / "emulator.toml").write_text('[secrets]\ndb = "s3cret"')
+    assert load({}).secrets == {"db": {"value": "s3cret"}}
+
+
 def test_a_secrets_variable_is_resolved_and_stays_out_of_the_builds_environment(here):
     (here / "emulator.toml").write_text('[secrets]\ndb = { env = "DB_PASSWORD" }')
     found = settings(DB_PASSWORD="s3cret", HOME="/home/ann")

@@ -20,6 +20,7 @@ from emulator.ports import Clock
 NEW_SERVICE: Final = 60.0  # seconds
 _TEMPORARY: Final = frozenset({Role.BUILD, Role.BASE, Role.HELPER})
 _NO_TAG: Final = "<none>:<none>"
+_OURS: Final = "apprunner-emulator/"
 
 
 class Leftovers:
@@ -72,12 +73,14 @@ class Leftovers:
         return service is not None and service not in services and self.old(made, NEW_SERVICE)
 
     async def _sweep_images(self, images: Sequence[str], *, everything: bool) -> AsyncIterator[str]:
+        """By our own names: one that a user gave, to this image or one made from it, stays."""
         filters = labelled(self._owner, Role.BUILD)
         for image in await self._engine.get("/images/json", {"filters": filters}):
             tags = [tag for tag in image["RepoTags"] or () if tag != _NO_TAG]
             kept = not {image["Id"], *tags}.isdisjoint(images)
             if not kept and (everything or self.old(image["Created"], self._limits.build)):
-                for name in tags or [image["Id"]]:
+                ours = [tag for tag in tags if tag.startswith(_OURS)]
+                for name in ours if tags else [image["Id"]]:
                     if await self._remove_image(name):
                         yield f"image {name}"
 
