@@ -25,12 +25,14 @@ def variables(client: Client, settings: Settings) -> Mapping[str, str]:
     """Both names of the region: boto3 reads only AWS_DEFAULT_REGION. With STS, so that tools may
     ask who they are: Terraform's provider does so before all else.
     """
+    keys = settings.auth.keys if settings.auth.verify_sigv4 else {}
+    key, secret = next(iter(keys.items()), ("test", "test"))
     return {
         "AWS_ENDPOINT_URL_APPRUNNER": client.api,
         "AWS_ENDPOINT_URL_STS": client.api,
         "AWS_REGION": settings.region,
         "AWS_DEFAULT_REGION": settings.region,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_ACCESS_KEY_ID": key,
+        "AWS_SECRET_ACCESS_KEY": secret,
         "APPRUNNER_STATE_DIR": settings.state_dir,
     }
