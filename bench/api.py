@@ -107,7 +107,7 @@ async def describe_at_once(address: str, arn: str, clients: int, rounds: int) ->
 
     for _ in range(rounds):
         await asyncio.gather(*(ask(*each) for each in opened))
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(1)
     for _, writer in opened:
         writer.close()
 

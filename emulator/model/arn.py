@@ -21,6 +21,7 @@ class Kind(StrEnum):
     VPC_INGRESS = "vpcingressconnection"
 
 
+_KINDS = frozenset(Kind)
 REVISED = frozenset({Kind.AUTO_SCALING, Kind.OBSERVABILITY, Kind.VPC_CONNECTOR})
 
 
@@ -47,7 +48,7 @@ class Arn:
 def parse(text: str) -> Arn | None:
     """None for what names no App Runner resource."""
     found = _ARN.fullmatch(text)
-    if found is None or found["kind"] not in set(Kind):
+    if found is None or found["kind"] not in _KINDS:
         return None
     kind = Kind(found["kind"])
     name, *more = found["rest"].split("/")

@@ -1,5 +1,6 @@
 """A small web application without dependencies: what a service of App Runner looks like."""
 
+import html
 import json
 import os
 import signal
@@ -10,10 +11,15 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 VERSION = Path(__file__).with_name("version.txt").read_text().strip()
+FORM = """<!doctype html>
+<title>Python on App Runner</title>
+<form method="post"><label>Your name <input name="name"></label> <button>Greet</button></form>
+"""
 
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"  # keep-alive
+    disable_nagle_algorithm = True  # head and body are two writes: the second must not wait
 
     def do_GET(self):
         url = urlsplit(self.path)
@@ -24,6 +30,8 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200, VERSION + "\n")
         elif url.path == "/healthz":
             self.answer(200, "ok\n")
+        elif url.path == "/form":
+            self.answer(200, FORM, "text/html; charset=utf-8")
         elif url.path == "/slow":
             time.sleep(min(float(query.get("seconds", "1")), 30))
             self.answer(200, f"slow, from version {VERSION}\n")
@@ -39,8 +47,12 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(404, "There is nothing here.\n")
 
     def do_POST(self):
-        size = int(self.headers.get("Content-Length", "0"))
-        self.answer(200, f"{len(self.rfile.read(size))} bytes\n")
+        body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        if self.path == "/form":
+            name = parse_qs(body.decode()).get("name", [""])[-1]
+            self.answer(200, f"<p>Hello, {html.escape(name)}!\n", "text/html; charset=utf-8")
+        else:
+            self.answer(200, f"{len(body)} bytes\n")
 
     def answer(self, status, text, kind="text/plain; charset=utf-8"):
         body = text.encode()
