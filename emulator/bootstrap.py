@@ -24,6 +24,7 @@ from emulator.decisions import dockerfile
 from emulator.drivers import buildpacks, yaml
 from emulator.drivers.certificates import Certificates
 from emulator.drivers.clock import SystemClock
+from emulator.drivers.docker.base_images import host_suite
 from emulator.drivers.docker.builder import DockerBuilder
 from emulator.drivers.docker.engine import Engine
 from emulator.drivers.docker.instances import DockerInstances
@@ -272,7 +273,7 @@ def _take(state_dir: Path) -> StateLock:
 
 
 def _buildpacks() -> tuple[Buildpack, ...]:
-    return buildpacks.load(buildpacks.folder())
+    return buildpacks.load(buildpacks.folder(), suite=host_suite())
 
 
 def _builder(
@@ -298,7 +299,12 @@ def _platform(ports: Ports, settings: Settings, packs: Sequence[Buildpack]) -> P
     limits = settings.limits
     planner = Planner(ports.repository, buildpacks=packs, parse=yaml.load)
     deployer = Deployer(
-        ports, planner, meter=meter, images=settings.images, build_log=limits.build_log
+        ports,
+        planner,
+        meter=meter,
+        images=settings.images,
+        build_log=limits.build_log,
+        strict=settings.strict,
     )
 
     return Platform(

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from emulator.model.build import BaseImage
+from emulator.model.build import Base, BaseImage
 from emulator.model.configuration import HealthCheck
 from emulator.model.event import Event
 from emulator.model.identifiers import Epoch, InstanceId, OperationId, ServiceId
@@ -184,8 +184,8 @@ class Builder(Protocol):
         """The id of the image, pulled unless it is here."""
         ...
 
-    async def base(self, base: BaseImage, on_line: Callable[[str], None]) -> str:
-        """A reference for FROM: the public image, or one made from Debian's packages."""
+    async def base(self, base: BaseImage, on_line: Callable[[str], None]) -> Base:
+        """What to build on: the public image, or one made from Debian's packages."""
         ...
 
     def changes(self) -> AsyncIterator[str | None]:

@@ -35,14 +35,20 @@ def command(path: str, *, branch: str | None, write: bool, as_json: bool) -> Non
     if as_json:
         terminal.document(found)
         return
-    click.echo(f"{found['Buildpack']}, runtime {found['Runtime']}, built as {found['Kind']}:")
-    for reason in found["Because"]:
+    language = f"{found['Buildpack']}, runtime {found['Runtime']}, " if found["Runtime"] else ""
+    click.echo(f"{language}built as {found['Kind']}:")
+    for reason in (*found["Because"], *(f"Warning: {text}" for text in found["Warnings"])):
         click.echo(f"  - {reason}")
-    if not write:
+    if not write and found["AppRunnerYaml"]:
         click.echo(f"\n# {FILE} that says the same (--write)\n{found['AppRunnerYaml']}")
 
 
 def _write(path: Path, content: str) -> None:
+    if not content:
+        raise Failure(
+            f"No {FILE} says the same: App Runner builds no Dockerfile from a repository.",
+            "Without the Dockerfile the languages are looked for.",
+        )
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(content)

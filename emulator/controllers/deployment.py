@@ -12,7 +12,7 @@ from emulator.controllers.meter import Meter
 from emulator.decisions import buildplan, detection, dockerfile
 from emulator.decisions.app_configuration import FILE, Node, split_command
 from emulator.decisions.image_names import short_name
-from emulator.model.build import BuildKind, Buildpack, BuildPlan
+from emulator.model.build import Base, BuildKind, Buildpack, BuildPlan
 from emulator.model.configuration import CodeSource, ImageSource
 from emulator.model.errors import (
     BuildError,
@@ -109,12 +109,14 @@ class Deployer:
         meter: Meter,
         images: Mapping[str, str],
         build_log: int,
+        strict: bool = False,
     ) -> None:
         self._ports = ports
         self._planner = planner
         self._meter = meter
         self._images = LocalImages(ports.builder, images)
         self._build_log = build_log
+        self._strict = strict
 
     async def revision(self, ledger: Ledger, operation: Operation) -> Revision:
         """Raises BuildError, ConfigurationError, RepositoryError, EngineError."""
@@ -211,6 +213,21 @@ class Deployer:
         await ledger.say(*plan.reasons, *(f"Warning: {w}" for w in plan.warnings))
         return plan
 
+    async def _base(self, ledger: Ledger, plan: BuildPlan, log: BuildLog) -> str:
+        """What the image starts from; "" for a repository's own Dockerfile, which says so itself."""
+        if plan.base is None:
+            return ""
+        base: Base = await self._ports.builder.base(plan.base, log.line)
+        if other := buildplan.other_version(plan, base):
+            if self._strict:
+                raise BuildError(
+                    f"Failed to build your application source code. {other}. "
+                    f"`strict = true` refuses that: bring {plan.base.image} here by `docker load`, "
+                    "or set it to false."
+                )
+            await ledger.say(f"Warning: {other}, which is used.")
+        return base.reference
+
     async def _image(
         self,
         ledger: Ledger,
@@ -221,7 +238,7 @@ class Deployer:
     ) -> str:
         plan, snapshot = planned
         builder = self._ports.builder
-        base = await builder.base(plan.base, log.line) if plan.base is not None else ""
+        base = await self._base(ledger, plan, log)
         base_id = (await builder.find(base) or base) if base else ""
         if (
             plan.kind is BuildKind.LAYERED

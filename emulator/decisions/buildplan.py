@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from emulator.decisions.app_configuration import FILE, Node, misspelt, read, render, split_command
-from emulator.decisions.configuration_schema import agree
+from emulator.decisions.configuration_schema import RELEASES, agree, shell_words
 from emulator.decisions.detection import DOCKERFILE, Detection, detect, runtime_named
 from emulator.decisions.layering import Files, Judge, Step, layer
 from emulator.model.build import (
     AppConfiguration,
+    Base,
     BuildKind,
     Buildpack,
     BuildPlan,
@@ -34,7 +35,9 @@ from emulator.model.configuration import (
 from emulator.model.errors import ConfigurationError, Place
 
 VALUES = "CodeConfigurationValues"
+START_SCRIPT = ".start.sh"  # for what App Runner's start command, which has no shell, cannot say
 _LAST_PORT = 65535
+_EXPANDED = frozenset("*?~[")  # by a shell
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,13 +195,23 @@ def _as_file(found: Detection, files: Files) -> AppConfiguration:
     steps = judge.steps(found.build)
     stays = not isinstance(steps, str) and all(step.outputs for step in steps)
     revised = found.runtime.process is BuildProcess.REVISED
+    command = re.sub(r"\$(?:PORT\b|\{PORT(?::-\d+)?\})", str(found.port), found.command)
+    script: tuple[str, ...] = ()
+    if found.shell and (shell_words(command) or set(command) & _EXPANDED):
+        script = (f"echo {_quoted(found.command)} > {START_SCRIPT}",)
+        command = f"sh {START_SCRIPT}"
     return AppConfiguration(
         runtime=found.runtime.name,
-        build=found.build or ("echo Nothing to build",),
+        build=(*found.build, *script) or ("echo Nothing to build",),
         pre_run=found.build if revised and not stays else (),
-        command=re.sub(r"\$(?:PORT\b|\{PORT(?::-\d+)?\})", str(found.port), found.command),
+        command=command,
         port=found.port,
     )
+
+
+def _quoted(text: str) -> str:
+    """For a shell, as one word that `echo` leaves alone."""
+    return "'" + text.replace("'", "'\\''") + "'"
 
 
 def _overridden(chosen: _Chosen, values: CodeValues) -> _Chosen:
@@ -266,6 +279,8 @@ def _managed(chosen: _Chosen, files: Files, directory: str) -> BuildPlan:
     base = BuildPlan(
         kind=BuildKind.COMPLETE,
         base=runtime.base,
+        versions=_versions(configuration),
+        asked_by=_asked_by(configuration),
         process=runtime.process,
         directory=directory,
         build_env=configuration.build_env,
@@ -332,22 +347,38 @@ def _frozen(mapping: Mapping[str, str]) -> Mapping[str, str]:
 # -- what is worth a word ------------------------------------------------------------------------
 
 
+def other_version(plan: BuildPlan, base: Base) -> str:
+    """What to say of a base whose language has another version than was asked for, else "".
+
+    Only whoever has the base at hand can tell: the public image and its like may differ.
+    """
+    wanted = any(agree(base.version, version) for version in plan.versions)
+    if wanted or not plan.versions or not base.version or plan.base is None:
+        return ""
+    asked = f"{plan.asked_by} asks for {' or '.join(plan.versions)}"
+    if base.version == plan.base.image_version:
+        return f"{asked}, and {plan.base.image} has {base.version}"
+    return (
+        f"{asked}, but {plan.base.image} cannot be had here, and the base made from Debian's "
+        f"packages has {base.version}"
+    )
+
+
+def _versions(configuration: AppConfiguration) -> tuple[str, ...]:
+    version = configuration.runtime_version
+    return (version,) if version else RELEASES.get(configuration.runtime, ())
+
+
+def _asked_by(configuration: AppConfiguration) -> str:
+    return "runtime-version" if configuration.runtime_version else configuration.runtime
+
+
 def _warnings(chosen: _Chosen, judge: Judge) -> tuple[str, ...]:
     if chosen.runtime.process is BuildProcess.REVISED:
         said = _lost_warning(chosen.configuration, judge)
     else:
         said = _pre_run_warning(chosen.configuration)
-    return tuple(text for text in (_version_warning(chosen), said) if text)
-
-
-def _version_warning(chosen: _Chosen) -> str:
-    version, runtime = chosen.configuration.runtime_version, chosen.runtime
-    if not version or not runtime.versions or any(agree(version, v) for v in runtime.versions):
-        return ""
-    return (
-        f"{FILE}: runtime-version {version} cannot be kept to where {runtime.base.image} is not to "
-        f"be had: the base made from packages has {' and '.join(runtime.versions)}"
-    )
+    return (said,) if said else ()
 
 
 def _pre_run_warning(configuration: AppConfiguration) -> str:

@@ -5,8 +5,9 @@ what it saw.
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from emulator.decisions.app_configuration import FILE, misspelt
 from emulator.model.build import AppConfiguration, Buildpack, BuildProcess, DetectionRule, Runtime
@@ -14,6 +15,7 @@ from emulator.model.errors import ConfigurationError, Place
 
 DOCKERFILE = "Dockerfile"
 PROCFILE = "Procfile"
+NAME = "{name}"  # in a rule's file: whatever it is called here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +52,8 @@ def wanted(paths: Collection[str], buildpacks: Iterable[Buildpack]) -> tuple[str
     names = {FILE, DOCKERFILE, PROCFILE}
     for buildpack in buildpacks:
         for rule in buildpack.rules:
-            names.update(rule.files, rule.contains)
+            for named in _named(rule, paths):
+                names.update(named.files, named.contains)
         for dependency in buildpack.dependencies:
             names.update(dependency.inputs, dependency.refuse)
     return tuple(sorted(names.intersection(paths)))
@@ -61,14 +64,26 @@ def detect(
 ) -> Detection:
     """Raises ConfigurationError that lists what was looked for."""
     web = procfile_command(contents)
-    found = [(b, r) for b in buildpacks for r in b.rules if _matches(r, paths, contents)]
-    # A rule that knows how to start comes first, of whichever language.
-    for buildpack, rule in found:
-        if rule.command or web:
-            return _detection(buildpack, rule, web)
-    if found:
-        raise _no_command(found[0][1])
-    raise _nothing(paths, buildpacks)
+    found = [
+        (buildpack, named)
+        for buildpack in buildpacks
+        for rule in buildpack.rules
+        for named in _named(rule, paths)
+        if _matches(named, paths, contents)
+    ]
+    if not found:
+        raise _nothing(paths, buildpacks)
+    # A rule that knows how to start comes first, of whichever language; before it, for a line of
+    # a Procfile, the language whose program that is.
+    buildpack, rule = max(found, key=lambda pair: (_runs(pair[0], web), bool(pair[1].command)))
+    if not rule.command and not web:
+        raise _no_command(rule)
+    others = {b.runtime: r.because for b, r in reversed(found) if b is not buildpack}
+    return _detection(buildpack, rule, web, others)
+
+
+def _runs(buildpack: Buildpack, command: str | None) -> bool:
+    return command is not None and command.split()[0].rpartition("/")[2] in buildpack.programs
 
 
 def procfile_command(contents: Mapping[str, bytes]) -> str | None:
@@ -83,18 +98,51 @@ def runtime_named(buildpack: Buildpack, name: str) -> Runtime:
     return next(runtime for runtime in buildpack.runtimes if runtime.name == name)
 
 
+def _named(rule: DetectionRule, paths: Collection[str]) -> Iterator[DetectionRule]:
+    """The rule, once for each thing here that its {name} may stand for."""
+    pattern = next((file for file in rule.files if NAME in file), None)
+    if pattern is None:
+        yield rule
+        return
+    matcher = re.compile(re.escape(pattern).replace(re.escape(NAME), r"([\w.+-]+)"))
+    for match in filter(None, map(matcher.fullmatch, sorted(paths))):
+        yield _with_name(rule, match[1])
+
+
+def _with_name(rule: DetectionRule, name: str) -> DetectionRule:
+    def put(text: str) -> str:
+        return text.replace(NAME, name)
+
+    return replace(
+        rule,
+        files=tuple(map(put, rule.files)),
+        contains=MappingProxyType({put(file): text for file, text in rule.contains.items()}),
+        build=tuple(map(put, rule.build)),
+        command=put(rule.command),
+        because=put(rule.because),
+    )
+
+
 def _matches(rule: DetectionRule, paths: Collection[str], contents: Mapping[str, bytes]) -> bool:
-    return all(path in paths for path in rule.files) and all(
+    if not all(path in paths for path in rule.files) or any(path in paths for path in rule.absent):
+        return False
+    return all(
         path in contents and re.search(pattern, contents[path].decode("utf-8", "replace"))
         for path, pattern in rule.contains.items()
     )
 
 
-def _detection(buildpack: Buildpack, rule: DetectionRule, web: str | None) -> Detection:
+def _detection(
+    buildpack: Buildpack, rule: DetectionRule, web: str | None, others: Mapping[str, str]
+) -> Detection:
     runtime = runtime_named(buildpack, buildpack.runtime)
     because = [f"There is no {FILE}: {rule.because}, so the runtime is {runtime.name}."]
     if web is not None:
         because.append(f"{PROCFILE} says how to start: {web}")
+    because += [
+        f"It could be {other} as well, as {why}: {FILE} would decide."
+        for other, why in others.items()
+    ]
     return Detection(
         buildpack=buildpack,
         runtime=runtime,

@@ -1,7 +1,11 @@
-"""Buildpacks from their folders: a new language is a new folder with a buildpack.toml."""
+"""Buildpacks from their folders: a new language is a new folder with a buildpack.toml.
+
+Beside the folders stands tools.toml: what the bases made from packages have in common.
+"""
 
 import re
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
@@ -16,11 +20,14 @@ from emulator.model.build import (
     DependencyCommand,
     DetectionRule,
     Runtime,
+    Tools,
 )
 from emulator.model.configuration import DEFAULT_PORT
 from emulator.model.errors import ConfigurationError, Place
 
 FILE = "buildpack.toml"
+TOOLS = "tools.toml"
+DEFAULT_SUITE = "bookworm"
 _LAST_PORT = 65535
 T = TypeVar("T")
 
@@ -30,15 +37,21 @@ def folder() -> Path:
     return Path(str(files("emulator"))) / "buildpacks"
 
 
-def load(folder: Path) -> tuple[Buildpack, ...]:
-    """All of them, by name. Raises ConfigurationError with the file and the key."""
+def load(folder: Path, *, suite: str = DEFAULT_SUITE) -> tuple[Buildpack, ...]:
+    """All of them, by name. `suite` is Debian's release that bases are made from.
+
+    Raises ConfigurationError with the file and the key.
+    """
     try:
         found = sorted(folder.glob(f"*/{FILE}"))
     except OSError as error:
         raise _error(str(folder), "", f"cannot be read: {error.strerror}") from error
     if not found:
         raise _error(str(folder), "", f"no buildpacks: expected folders with a {FILE}")
-    buildpacks = tuple(_load(path) for path in found)
+    common = _Common(suite, _tools(folder / TOOLS))
+    buildpacks = tuple(
+        _buildpack(_Section(str(path), "", _read(path)), path.parent.name, common) for path in found
+    )
     owners: dict[str, Path] = {}
     for path, buildpack in zip(found, buildpacks, strict=True):
         for runtime in buildpack.runtimes:
@@ -49,16 +62,32 @@ def load(folder: Path) -> tuple[Buildpack, ...]:
     return buildpacks
 
 
-def _load(path: Path) -> Buildpack:
+@dataclass(frozen=True, slots=True)
+class _Common:
+    """What every base is made of."""
+
+    suite: str
+    tools: Tools
+
+
+def _tools(path: Path) -> Tools:
+    if not path.exists():
+        return Tools()
+    section = _Section(str(path), "", _read(path))
+    tools = Tools(packages=section.texts("packages"), setup=section.texts("setup"))
+    section.finish()
+    return tools
+
+
+def _read(path: Path) -> dict[str, object]:
     try:
-        document = tomli.loads(path.read_text("utf-8"))
+        return tomli.loads(path.read_text("utf-8"))
     except tomli.TOMLDecodeError as error:
         line = re.search(r"at line (\d+)", str(error))
         place = Place(file=str(path), line=int(line[1]) if line else 0)
         raise ConfigurationError(place, f"not TOML: {error}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise _error(str(path), "", f"cannot be read: {error}") from error
-    return _buildpack(_Section(str(path), "", document), path.parent.name)
 
 
 def _error(file: str, key: str, message: str) -> ConfigurationError:
@@ -85,6 +114,14 @@ class _Section:
         if not isinstance(value, str) or (default is None and not value):
             raise self.error(key, "expected a text")
         return value
+
+    def text_by(self, key: str, case: str) -> str:
+        """A text, or a table of texts of which one is for this case; "" where none is."""
+        value = self._table.get(key, "")
+        if not isinstance(value, dict):
+            return self.text(key, "")
+        cases = self.table(key, lambda table: {name: table.text(name) for name in value})
+        return cases.get(case, "")
 
     def port(self, key: str) -> int:
         value = self._table.pop(key, DEFAULT_PORT)
@@ -147,8 +184,8 @@ class _Section:
         return value
 
 
-def _buildpack(section: _Section, name: str) -> Buildpack:
-    runtimes = section.tables("runtimes", _runtime)
+def _buildpack(section: _Section, name: str, common: _Common) -> Buildpack:
+    runtimes = section.tables("runtimes", lambda table: _runtime(table, common))
     names = [runtime.name for runtime in runtimes]
     if not names or len(set(names)) < len(names):
         raise section.error("runtimes", "expected at least one, each with a name of its own")
@@ -156,6 +193,7 @@ def _buildpack(section: _Section, name: str) -> Buildpack:
         name=name,
         runtimes=runtimes,
         runtime=section.one_of("runtime", names),
+        programs=section.texts("programs"),
         rules=section.tables("rules", _rule),
         dependencies=section.tables("dependencies", _dependency),
     )
@@ -163,27 +201,31 @@ def _buildpack(section: _Section, name: str) -> Buildpack:
     return buildpack
 
 
-def _runtime(section: _Section) -> Runtime:
+def _runtime(section: _Section, common: _Common) -> Runtime:
     return Runtime(
         name=section.text("name"),
         api=section.text("api"),
         process=BuildProcess(section.one_of("process", tuple(BuildProcess))),
-        base=section.table("base", _base),
-        versions=section.texts("versions"),
+        base=section.table("base", lambda table: _base(table, common)),
     )
 
 
-def _base(section: _Section) -> BaseImage:
+def _base(section: _Section, common: _Common) -> BaseImage:
     return BaseImage(
         image=section.text("image"),
+        image_version=section.text("image_version", ""),
+        completion=section.texts("completion"),
         packages=section.texts("packages"),
+        packages_version=section.text_by("packages_version", common.suite),
         setup=section.texts("setup"),
+        tools=common.tools,
     )
 
 
 def _rule(section: _Section) -> DetectionRule:
     return DetectionRule(
         files=section.texts("files"),
+        absent=section.texts("absent"),
         contains=section.patterns("contains"),
         build=section.texts("build"),
         command=section.text("command", ""),

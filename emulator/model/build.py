@@ -8,15 +8,42 @@ from emulator.model.configuration import DEFAULT_PORT, NOTHING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """What every base made from packages has besides its language, in a layer that all share."""
+
+    packages: tuple[str, ...] = ()
+    setup: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BaseImage:
     """A public image and how to make its like from Debian's packages where none can be pulled.
 
-    `setup` are shell lines run after the packages are installed.
+    `image_version` and `packages_version` are the language's in the one and the other.
+    `completion` are lines of a Dockerfile that add to the public image what the runtime promises
+    and it lacks; `setup` are shell lines run after the packages are installed.
     """
 
     image: str
+    image_version: str = ""
+    completion: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
+    packages_version: str = ""
     setup: tuple[str, ...] = ()
+    tools: Tools = field(default_factory=Tools)
+
+    @property
+    def can_be_made(self) -> bool:
+        """Debian does not have everything."""
+        return bool(self.packages or self.setup)
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A reference for FROM, and the version of the language in it ("" where nobody says)."""
+
+    reference: str
+    version: str = ""
 
 
 class BuildProcess(StrEnum):
@@ -36,7 +63,6 @@ class Runtime:
     api: str
     process: BuildProcess
     base: BaseImage
-    versions: tuple[str, ...] = ()  # version prefixes that the base satisfies: "3.11"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +87,13 @@ class DependencyCommand:
 class DetectionRule:
     """A way to recognise a repository without apprunner.yaml; the first that matches wins.
 
-    All of `files` must exist; `contains` maps a file to a regular expression in it. `build` and
-    `command` are the defaults that follow.
+    All of `files` must exist and none of `absent`; `contains` maps a file to a regular expression
+    in it. `build` and `command` are the defaults that follow. `{name}` in a file stands for what
+    a repository calls it, and for the same in the commands.
     """
 
     files: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
     contains: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     build: tuple[str, ...] = ()
     command: str = ""
@@ -75,11 +103,15 @@ class DetectionRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Buildpack:
-    """One folder under buildpacks/; `runtime` is the name of the one detection chooses."""
+    """One folder under buildpacks/; `runtime` is the name of the one detection chooses.
+
+    `programs` are first words of commands that only this language has.
+    """
 
     name: str
     runtimes: tuple[Runtime, ...]
     runtime: str
+    programs: tuple[str, ...] = ()
     rules: tuple[DetectionRule, ...] = ()
     dependencies: tuple[DependencyCommand, ...] = ()
 
@@ -118,11 +150,14 @@ class BuildPlan:
     `inputs` are the files (relative to the source directory) that a layered build reads; `links`
     (path, target) what its commands make there. `directory` is the source directory inside the
     repository, without slashes at its ends ("" for the root). `dockerfile` is the text of the
-    repository's own for that kind.
+    repository's own for that kind. `versions` are those of the language that will do, `asked_by`
+    says whose wish that is.
     """
 
     kind: BuildKind
     base: BaseImage | None
+    versions: tuple[str, ...] = ()
+    asked_by: str = ""
     process: BuildProcess = BuildProcess.ORIGINAL
     directory: str = ""
     pre_build: tuple[str, ...] = ()

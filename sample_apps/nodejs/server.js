@@ -8,22 +8,59 @@ const ms = require("ms");
 
 const VERSION = fs.readFileSync(path.join(__dirname, "version.txt"), "utf8").trim();
 const PORT = Number(process.env.PORT || 8080);
+const HTML = "text/html; charset=utf-8";
+const FORM = `<!doctype html>
+<title>Node.js on App Runner</title>
+<form method="post"><label>Your name <input name="name"></label> <button>Greet</button></form>
+`;
 
 function answer(response, status, text, type = "text/plain; charset=utf-8") {
   response.writeHead(status, { "Content-Type": type, "Content-Length": Buffer.byteLength(text) });
   response.end(text);
 }
 
+function escaped(text) {
+  const names = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
+  return text.replace(/[&<>"]/g, (character) => names[character]);
+}
+
+function greet(request, response) {
+  if (request.method !== "POST") {
+    return answer(response, 200, FORM, HTML);
+  }
+  let body = "";
+  request.setEncoding("utf8");
+  request.on("data", (part) => (body += part));
+  return request.on("end", () => {
+    const name = new URLSearchParams(body).get("name") || "";
+    answer(response, 200, `<p>Hello, ${escaped(name)}!\n`, HTML);
+  });
+}
+
+function spin(seconds) {
+  for (const end = Date.now() + seconds * 1000; Date.now() < end; );
+}
+
 const server = http.createServer((request, response) => {
   const url = new URL(request.url, "http://localhost");
-  const seconds = Math.min(Number(url.searchParams.get("seconds") || 1), 30);
+  const seconds = (usual, most) => Math.min(Number(url.searchParams.get("seconds") || usual), most);
   switch (url.pathname) {
     case "/":
       return answer(response, 200, `Hello from Node.js, version ${VERSION}!\n`);
     case "/healthz":
       return answer(response, 200, "ok\n");
+    case "/version":
+      return answer(response, 200, `${VERSION}\n`);
+    case "/form":
+      return greet(request, response);
     case "/slow":
-      return setTimeout(() => answer(response, 200, `slow, version ${VERSION}\n`), seconds * 1000);
+      return setTimeout(
+        () => answer(response, 200, `slow, from version ${VERSION}\n`),
+        seconds(1, 30) * 1000,
+      );
+    case "/cpu":
+      spin(seconds(0.5, 10));
+      return answer(response, 200, "done\n");
     case "/json": {
       const facts = { version: VERSION, node: process.version, uptime: ms(process.uptime() * 1000) };
       return answer(response, 200, JSON.stringify(facts), "application/json");

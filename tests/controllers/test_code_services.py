@@ -6,7 +6,7 @@ import pytest
 
 from emulator.model.errors import BuildError, InvalidRequestException
 from emulator.model.service import ServiceStatus
-from tests.fakes.emulators import Emulator, Machine, code
+from tests.fakes.emulators import SETTINGS, Emulator, Machine, code
 from tests.fakes.world import Behaviour
 
 pytestmark = [pytest.mark.looptime, pytest.mark.timeout(20)]
@@ -142,6 +142,39 @@ async def test_a_commit_mends_what_could_not_be_created(emulator, machine):
     assert (await emulator.at_rest()).status is ServiceStatus.CREATE_FAILED
     mended = machine.repository.commit_files("/repo", {"apprunner.yaml": None})
     assert await serves(emulator, mended)
+
+
+ANOTHER_PYTHON = {
+    **APP,
+    "apprunner.yaml": "version: 1.0\nruntime: python3\nbuild:\n  commands:\n    build: [echo]\n"
+    "run:\n  runtime-version: 3.8.16\n  command: python app.py\n",
+}
+OTHER_VERSION = (
+    "runtime-version asks for 3.8.16, but python:3.8 cannot be had here, and the base made from "
+    "Debian's packages has 3.11"
+)
+
+
+async def test_another_version_of_the_language_goes_on_and_is_told_of(emulator, machine):
+    machine.builder.unreachable.add("python:3.8")
+    machine.repository.commit_files("/repo", ANOTHER_PYTHON)
+    assert (await created(emulator)).status is ServiceStatus.RUNNING
+    assert f"Warning: {OTHER_VERSION}, which is used." in await emulator.events()
+
+
+async def test_the_version_that_was_asked_for_is_nothing_to_tell_of(emulator, machine):
+    machine.repository.commit_files("/repo", ANOTHER_PYTHON)
+    await created(emulator)
+    assert not [event for event in await emulator.events() if OTHER_VERSION in event]
+
+
+async def test_strict_refuses_another_version_of_the_language(machine):
+    machine.builder.unreachable.add("python:3.8")
+    machine.repository.commit_files("/repo", ANOTHER_PYTHON)
+    async with Emulator(machine, settings=replace(SETTINGS, strict=True)) as emulator:
+        assert (await created(emulator)).status is ServiceStatus.CREATE_FAILED
+        [failure] = [event for event in await emulator.events() if OTHER_VERSION in event]
+        assert "`strict = true` refuses that: bring python:3.8 here by `docker load`" in failure
 
 
 async def test_a_repository_that_goes_away_is_told_once_and_found_again(emulator, machine):

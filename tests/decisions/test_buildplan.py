@@ -5,10 +5,10 @@ import textwrap
 import pytest
 
 from emulator.decisions.app_configuration import read
-from emulator.decisions.buildplan import decide, exposed_port
+from emulator.decisions.buildplan import decide, exposed_port, other_version
 from emulator.decisions.configuration_schema import RELEASES
 from emulator.drivers import buildpacks, yaml
-from emulator.model.build import BuildKind, BuildProcess
+from emulator.model.build import Base, BuildKind, BuildProcess
 from emulator.model.configuration import CodeSource, CodeValues, ConfigurationSource
 from emulator.model.errors import ConfigurationError
 
@@ -75,7 +75,7 @@ def test_with_the_api_as_source_the_file_is_ignored():
 
 def test_without_a_file_the_api_s_values_count():
     made = planned({"Dockerfile": "FROM x", "package.json": PACKAGE}, values=VALUES)
-    assert made.base.image == "node:22-slim"
+    assert made.base.image == "node:22"
     assert made.build == ("npm ci",)
 
 
@@ -136,8 +136,10 @@ def test_values_without_any_start_are_refused():
 
 
 def test_values_for_an_unknown_runtime_are_refused():
-    with pytest.raises(ConfigurationError, match="no buildpack brings GO_1; there are NODEJS_12"):
-        planned({"main.go": ""}, values=CodeValues(runtime="GO_1", start_command="x"))
+    with pytest.raises(
+        ConfigurationError, match="no buildpack brings COBOL_1; there are CORRETTO_11"
+    ):
+        planned({"main.go": ""}, values=CodeValues(runtime="COBOL_1", start_command="x"))
 
 
 def test_a_procfile_s_line_is_run_by_a_shell():
@@ -417,12 +419,8 @@ def test_added_variables_win_over_the_file_s_and_secrets_stay_apart():
             {FILE: yaml_of("python311", build=[PIP]), "requirements.txt": ""},
             "repeat it in run.pre-run",
         ),
-        (
-            {FILE: yaml_of("python3", command="x\n  runtime-version: 3.8.16")},
-            "runtime-version 3.8.16 cannot be kept to",
-        ),
     ],
-    ids=["pre-run in an original build", "lost packages", "a version that is not here"],
+    ids=["pre-run in an original build", "lost packages"],
 )
 def test_what_differs_from_the_wish_is_warned_of(files, warning):
     assert [text for text in planned(files).warnings if warning in text]
@@ -433,9 +431,8 @@ def test_what_differs_from_the_wish_is_warned_of(files, warning):
     [
         {FILE: yaml_of("python311", build=[PIP], pre_run=[PIP]), "requirements.txt": ""},
         {FILE: yaml_of("nodejs18", build=["npm ci"]), "package.json": PACKAGE},
-        {FILE: yaml_of("python311", command="x\n  runtime-version: 3.11.9")},
     ],
-    ids=["packages in pre-run", "packages in the source", "a version that is here"],
+    ids=["packages in pre-run", "packages in the source"],
 )
 def test_what_is_right_is_not_warned_of(files):
     assert planned(files).warnings == ()
@@ -446,7 +443,38 @@ def test_a_pre_run_of_an_original_build_is_not_run():
     assert (made.build, made.pre_run) == (("make",), ())
 
 
+# -- another version of the language --------------------------------------------------------------
+
+LIKE_IT = "python:3.8 cannot be had here, and the base made from Debian's packages has 3.11"
+
+
+@pytest.mark.parametrize(
+    ("runtime", "version", "base", "said"),
+    [
+        ("python3", "3.8.16", Base("x", "3.11"), f"runtime-version asks for 3.8.16, but {LIKE_IT}"),
+        ("python3", "", Base("x", "3.11"), f"python3 asks for 3.7 or 3.8, but {LIKE_IT}"),
+        (
+            *("python3", "3.7.10", Base("python:3.8", "3.8")),
+            "runtime-version asks for 3.7.10, and python:3.8 has 3.8",
+        ),
+        ("python3", "3.8.16", Base("python:3.8", "3.8"), ""),
+        ("python311", "3.11.9", Base("x", "3.11"), ""),
+        ("python311", "", Base("x", ""), ""),
+        ("go1", "", Base("x", "1.19"), ""),
+    ],
+)
+def test_a_base_with_another_version_than_was_asked_for_is_told_of(runtime, version, base, said):
+    wish = f"x\n  runtime-version: {version}" if version else "x"
+    assert other_version(planned({FILE: yaml_of(runtime, command=wish)}), base) == said
+
+
+def test_a_repository_s_own_dockerfile_asks_for_no_version():
+    assert other_version(planned({"Dockerfile": "FROM x"}), Base("x", "1")) == ""
+
+
 # -- an apprunner.yaml that says the same --------------------------------------------------------
+
+MAVEN = ("mvn -q -DskipTests package", 'cp "$(ls -S target/*.[jw]ar | head -n 1)" app.jar')
 
 
 @pytest.mark.parametrize(
@@ -460,7 +488,24 @@ def test_a_pre_run_of_an_original_build_is_not_run():
         ),
         (
             {"main.py": "", "Procfile": "web: x -p $PORT -q ${PORT:-5000} $PORTAL"},
-            *(("echo Nothing to build",), (), "x -p 8080 -q 8080 $PORTAL"),
+            *(("echo 'x -p $PORT -q ${PORT:-5000} $PORTAL' > .start.sh",), (), "sh .start.sh"),
+        ),
+        (
+            {"main.py": "", "Procfile": "web: x -p $PORT -q ${PORT:-5000}"},
+            *(("echo Nothing to build",), (), "x -p 8080 -q 8080"),
+        ),
+        (
+            {"pom.xml": "", "Procfile": "web: java -Dname='a b' -jar target/*.jar"},
+            (
+                *MAVEN,
+                "echo 'java -Dname='\\''a b'\\'' -jar target/*.jar' > .start.sh",
+            ),
+            *((), "sh .start.sh"),
+        ),
+        ({"pom.xml": ""}, MAVEN, (), "java -jar app.jar"),
+        (
+            {"go.mod": "", "main.go": "package main\n"},
+            *(("go build -o bin/app .",), (), "./bin/app"),
         ),
     ],
 )

@@ -10,6 +10,10 @@ PACKS = buildpacks.load(buildpacks.folder())
 START = '{"scripts": {"start": "node x"}, "dependencies": {"ms": "1"}}'
 BUILD = '{"scripts": {"build": "x", "start": "node x"}, "dependencies": {"ms": "1"}}'
 REQUIREMENTS = ("pip3 install -r requirements.txt",)
+COMPOSER = ("composer install --no-dev --no-interaction --optimize-autoloader",)
+BUNDLE = ("bundle install",)
+DOTNET_RUN = "dotnet run --project a.csproj -c Release --no-build --no-launch-profile"
+JAR = '"$(ls -S target/*.[jw]ar | head -n 1)"'
 
 
 def detected(**files):
@@ -97,6 +101,124 @@ CASES = {
         *("nodejs22", ("npm install --omit=dev",), "node ."),
     ),
     "a script of Node.js alone": ({"index__js": ""}, "nodejs22", (), "node index.js"),
+    "Go": (
+        {"go__mod": "", "main__go": "package main\n"},
+        *("go1", ("go build -o bin/app .",), "./bin/app"),
+    ),
+    "Go in a file of another name": (
+        {"go__mod": "", "a__go": "package main_test\n", "b__go": "// x\npackage main\n"},
+        *("go1", ("go build -o bin/app .",), "./bin/app"),
+    ),
+    "Go in a folder of commands": (
+        {"go__mod": "", "cmd/hello/main__go": "package main\n", "lib__go": "package lib\n"},
+        *("go1", ("go build -o bin/app ./cmd/hello",), "./bin/app"),
+    ),
+    "Go's server before its other commands": (
+        {"go__mod": "", "cmd/admin/main__go": "", "cmd/server/main__go": ""},
+        *("go1", ("go build -o bin/app ./cmd/server",), "./bin/app"),
+    ),
+    "Go without a module": (
+        {"main__go": "package main\n"},
+        *("go1", ("go build -o bin/app main.go",), "./bin/app"),
+    ),
+    "Laravel": (
+        {"composer__json": "", "artisan": "", "public/index__php": "", "package__json": "{}"},
+        *("php81", COMPOSER, "php artisan serve --host=0.0.0.0 --port=8080"),
+    ),
+    "PHP with composer": (
+        {"composer__json": "", "public/index__php": ""},
+        *("php81", COMPOSER, "php -S 0.0.0.0:8080 -t public"),
+    ),
+    "a page of PHP": ({"index__php": ""}, "php81", (), "php -S 0.0.0.0:8080"),
+    "PHP before its static pages": (
+        {"index__php": "", "index__html": ""},
+        *("php81", (), "php -S 0.0.0.0:8080"),
+    ),
+    "Rails": (
+        {
+            "Gemfile": "gem 'rails', '~> 7.0'\ngem 'puma'\n",
+            "config/application__rb": "",
+            "config__ru": "",
+        },
+        *("ruby31", BUNDLE, "bundle exec rails server -e production -b 0.0.0.0 -p 8080"),
+    ),
+    "Puma": (
+        {"Gemfile": 'gem "puma"\n', "config__ru": ""},
+        *("ruby31", BUNDLE, "bundle exec puma --port 8080"),
+    ),
+    "Rack": (
+        {"Gemfile": 'gem "rack"\n', "config__ru": "", "app__rb": ""},
+        *("ruby31", BUNDLE, "bundle exec rackup --host 0.0.0.0 --port 8080"),
+    ),
+    "Sinatra": (
+        {"Gemfile": 'gem "sinatra"\n', "app__rb": "", "index__html": ""},
+        *("ruby31", BUNDLE, "bundle exec ruby app.rb -o 0.0.0.0 -p 8080"),
+    ),
+    "a script of Ruby with gems": (
+        {"Gemfile": "", "server__rb": ""},
+        *("ruby31", BUNDLE, "bundle exec ruby server.rb"),
+    ),
+    "a script of Ruby alone": ({"app__rb": ""}, "ruby31", (), "ruby app.rb"),
+    "Maven": (
+        {"pom__xml": "<project/>", "mvnw": ""},
+        *("corretto11", ("mvn -q -DskipTests package", f"cp {JAR} app.jar"), "java -jar app.jar"),
+    ),
+    "Maven's wrapper": (
+        {"pom__xml": "", "mvnw": "", ".mvn/wrapper/maven-wrapper__properties": ""},
+        "corretto11",
+        ("sh ./mvnw -q -DskipTests package", f"cp {JAR} app.jar"),
+        "java -jar app.jar",
+    ),
+    "Quarkus": (
+        {"pom__xml": "<artifactId>quarkus-maven-plugin</artifactId>"},
+        "corretto11",
+        ("mvn -q -DskipTests package",),
+        "java -jar target/quarkus-app/quarkus-run.jar",
+    ),
+    "Gradle": (
+        {"build__gradle": ""},
+        "corretto11",
+        ("gradle --no-daemon assemble", f"cp {JAR.replace('target', 'build/libs')} app.jar"),
+        "java -jar app.jar",
+    ),
+    "Gradle's wrapper": (
+        {
+            "build__gradle__kts": "",
+            "gradlew": "",
+            "gradle/wrapper/gradle-wrapper__jar": "",
+            "package__json": START,
+        },
+        "corretto11",
+        ("sh ./gradlew --no-daemon assemble", f"cp {JAR.replace('target', 'build/libs')} app.jar"),
+        "java -jar app.jar",
+    ),
+    "a file of Java": (
+        {"Hello__java": "class Hello { public static void main(String[] a) {} }"},
+        *("corretto11", (), "java Hello.java"),
+    ),
+    ".NET on the web": (
+        {"Shop__Web__csproj": '<Project Sdk="Microsoft.NET.Sdk.Web"></Project>'},
+        "dotnet6",
+        ("dotnet publish Shop.Web.csproj -c Release -o bin/app",),
+        "dotnet bin/app/Shop.Web.dll --urls http://0.0.0.0:8080",
+    ),
+    ".NET with a name of its own": (
+        {"a__csproj": '<Project Sdk="Microsoft.NET.Sdk.Web"><AssemblyName>b</AssemblyName>'},
+        "dotnet6",
+        ("dotnet build a.csproj -c Release",),
+        f"{DOTNET_RUN} -- --urls http://0.0.0.0:8080",
+    ),
+    "a program of .NET": (
+        {"a__csproj": "<OutputType>Exe</OutputType>"},
+        "dotnet6",
+        ("dotnet build a.csproj -c Release",),
+        DOTNET_RUN,
+    ),
+    "a static site": ({"index__html": ""}, "python311", (), "python3 -m http.server 8080"),
+    "a static site in a folder": (
+        {"public/index__html": "", "README__md": ""},
+        *("python311", (), "python3 -m http.server 8080 --directory public"),
+    ),
     "Python with some assets": (
         {"app__py": "app = Flask(__name__)", "requirements__txt": "flask", "package__json": "{}"},
         *("python311", REQUIREMENTS, "python3 -m flask --app app run --host 0.0.0.0 --port 8080"),
@@ -132,6 +254,41 @@ def test_a_procfile_is_enough_where_only_the_language_is_known():
 
 def test_a_procfile_without_a_web_line_says_nothing():
     assert not detected(Procfile="worker: x", main__py="").shell
+
+
+@pytest.mark.parametrize(
+    ("command", "runtime"),
+    [
+        ("bundle exec puma -p $PORT", "ruby31"),
+        ("gunicorn app:app", "python311"),
+        ("node_modules/.bin/next start", "nodejs22"),
+        ("npm start", "nodejs22"),
+    ],
+)
+def test_the_first_word_of_a_procfile_tells_of_several_languages(command, runtime):
+    files = {"Gemfile": "", "package__json": "{}", "requirements__txt": "", "server__js": ""}
+    found = detected(Procfile=f"web: {command}", **files)
+    assert (found.runtime.name, found.command) == (runtime, command)
+
+
+def test_every_other_language_is_told_of_once():
+    found = detected(go__mod="", main__go="package main", Gemfile="", requirements__txt="")
+    assert found.because[1:] == (
+        "It could be ruby31 as well, as there is a Gemfile: apprunner.yaml would decide.",
+        "It could be python311 as well, as there is a requirements.txt: apprunner.yaml would decide.",
+    )
+
+
+@pytest.mark.parametrize("other", ["package__json", "requirements__txt", "Gemfile", "_config__yml"])
+def test_a_page_beside_a_list_of_packages_is_no_static_site(other):
+    with pytest.raises(ConfigurationError):
+        detected(index__html="", **{other: "{}"})
+
+
+def test_what_a_repository_calls_its_files_must_fit_a_command():
+    """A start command is split on blanks, and quotes mean nothing to it."""
+    with pytest.raises(ConfigurationError):
+        detected(**{"My App__csproj": '<Project Sdk="Microsoft.NET.Sdk.Web">'})
 
 
 def test_a_known_language_without_a_start_asks_for_one():
@@ -173,6 +330,9 @@ def test_only_the_files_that_decide_are_asked_for():
     assert wanted(paths, PACKS) == (
         *("Dockerfile", "Procfile", "app.py", "apprunner.yaml", "binding.gyp"),
         *("package.json", "yarn.lock"),
+    )
+    assert wanted({"A.csproj", "a/A.csproj", "cmd/x/main.go", "go.mod"}, PACKS) == (
+        *("A.csproj", "cmd/x/main.go", "go.mod"),
     )
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
@@ -18,7 +19,7 @@ from emulator.drivers.docker.base_images import (
 from emulator.drivers.docker.connect import Connection
 from emulator.drivers.docker.engine import Engine, NotFoundError
 from emulator.drivers.docker.pull import FIRST_ANSWER, SILENCE, Images, registry_of
-from emulator.model.build import BaseImage
+from emulator.model.build import Base, BaseImage, Tools
 from emulator.model.errors import BuildError, EngineError
 from emulator.model.identifiers import Epoch
 from tests.conftest import ENVIRONMENT
@@ -116,6 +117,18 @@ def test_a_recipe_installs_then_sets_up():
     assert recipe(NODE18, "debian:1") == "FROM debian:1\n"
 
 
+def test_the_common_tools_come_first_so_that_all_bases_share_their_layer():
+    tools = Tools(packages=("gcc", "make"), setup=("touch /tools",))
+    first, *others = (
+        recipe(replace(base, tools=tools), "debian:1").splitlines() for base in (PYTHON, NODE18)
+    )
+    assert "gcc make >" in first[1]
+    assert first[2] == "RUN touch /tools"
+    assert "python3-venv" in first[3]
+    assert others == [first[:3]]
+    assert made_tag(replace(PYTHON, tools=tools), "x") != made_tag(PYTHON, "x")
+
+
 @pytest.mark.parametrize(
     ("reference", "parts", "registry"),
     [
@@ -205,6 +218,14 @@ async def never(*_):
     raise AssertionError("nothing is to be made")
 
 
+async def test_what_debian_has_no_packages_for_is_named_with_the_way_to_bring_it():
+    engine = FakeEngine(NO_HOST)
+    bases = BaseImages(engine, Images(engine, SettableClock()), never, {})
+    with pytest.raises(EngineError, match="bring the image dotnet:6 here by `docker load`"):
+        await bases.reference(BaseImage(image="dotnet:6"), print)
+    assert await bases.match("dotnet:6", [BaseImage(image="dotnet:6")]) is None
+
+
 async def test_without_mmdebstrap_it_says_how_to_get_it(tmp_path):
     engine = FakeEngine(NO_HOST)
     bases = BaseImages(engine, Images(engine, SettableClock()), never, {"PATH": str(tmp_path)})
@@ -237,24 +258,52 @@ async def bench():
 
 @pytest.mark.docker
 async def test_a_base_is_made_once_however_many_ask(bench):
-    base = BaseImage(image="python:3.11-slim", setup=(f": {uuid.uuid4().hex}",))
+    setup = (f": {uuid.uuid4().hex}",)
+    base = BaseImage(image="python:3.11-slim", packages_version="3.11", setup=setup)
     builder = bench.builder()
-    tags = await asyncio.gather(*(builder.base(base, bench.on_line) for _ in range(3)))
+    made = await asyncio.gather(*(builder.base(base, bench.on_line) for _ in range(3)))
+    tag = made[0].reference
     try:
-        assert len(set(tags)) == 1
+        assert made == [Base(tag, "3.11")] * 3
         assert len([line for line in bench.lines if line.startswith("Making")]) == 1
-        assert await builder.base(base, bench.on_line) == tags[0]
-        labels = (await bench.inspect(tags[0]))["Config"]["Labels"]
+        assert await builder.base(base, bench.on_line) == made[0]
+        labels = (await bench.inspect(tag))["Config"]["Labels"]
         assert labels == {"dev.apprunner-emulator.role": "base"}
     finally:
-        await bench.engine.delete(f"/images/{tags[0]}")
+        await bench.engine.delete(f"/images/{tag}")
 
 
 @pytest.mark.docker
 async def test_a_public_image_that_is_here_is_taken_as_it_is(bench):
     tag = f"apprunner-emulator-test:{bench.owner}"
     await bench.build("FROM debian:bookworm\n")
-    assert await bench.builder().base(BaseImage(image=tag), bench.on_line) == tag
+    base = BaseImage(image=tag, image_version="1")
+    assert await bench.builder().base(base, bench.on_line) == Base(tag, "1")
+
+
+@pytest.mark.docker
+async def test_a_public_image_is_completed_with_what_it_lacks(bench):
+    tag = f"apprunner-emulator-test:{bench.owner}"
+    await bench.build("FROM debian:bookworm\n")
+    base = BaseImage(image=tag, image_version="1", completion=("RUN touch /more", "ENV A=b"))
+    found = await bench.builder().base(base, bench.on_line)
+    try:
+        assert found.version == "1"
+        assert "A=b" in (await bench.inspect(found.reference))["Config"]["Env"]
+        assert await bench.builder().base(base, bench.on_line) == found
+        assert len([line for line in bench.lines if line.startswith("Making")]) == 1
+    finally:
+        await bench.engine.delete(f"/images/{found.reference}")
+
+
+@pytest.mark.docker
+async def test_a_public_image_that_cannot_be_completed_is_taken_as_it_is(bench):
+    tag = f"apprunner-emulator-test:{bench.owner}"
+    await bench.build("FROM debian:bookworm\n")
+    base = BaseImage(image=tag, image_version="1", completion=("RUN exit 9",))
+    assert await bench.builder().base(base, bench.on_line) == Base(tag, "1")
+    [told] = [line for line in bench.lines if "is used as it is" in line]
+    assert "`exit 9` failed with exit code 9" in told
 
 
 @pytest.mark.docker
@@ -276,7 +325,7 @@ async def test_pip_works_in_a_build_on_a_base_made_from_debian(bench):
     base = BaseImage(
         image=PYTHON.image, packages=PYTHON.packages, setup=(*PYTHON.setup, f": {bench.owner}")
     )
-    tag = await builder.base(base, bench.on_line)
+    tag = (await builder.base(base, bench.on_line)).reference
     try:
         await bench.build(
             f"FROM {tag}\nCOPY requirements.txt .\nRUN pip install -r requirements.txt\n"

@@ -1,13 +1,13 @@
-"""Buildpacks as data: the two that there are, and what a wrong one is told."""
+"""Buildpacks as data: those that there are, and what a wrong one is told."""
 
 import re
 
 import pytest
 import tomli
 
-from emulator.decisions.configuration_schema import RELEASES
+from emulator.decisions.configuration_schema import RELEASES, agree
 from emulator.drivers import buildpacks
-from emulator.model.build import BaseImage, BuildProcess
+from emulator.model.build import BaseImage, BuildProcess, Tools
 from emulator.model.errors import ConfigurationError
 
 GOOD = """\
@@ -17,10 +17,12 @@ runtime = "cobol1"
 name = "cobol1"
 api = "COBOL_1"
 process = "original"
-versions = ["1"]
 [runtimes.base]
 image = "cobol:1"
+image_version = "1.2"
+completion = ["RUN true"]
 packages = ["gnucobol"]
+packages_version = { bookworm = "1.1", trixie = "1.3" }
 setup = ["true"]
 
 [[dependencies]]
@@ -32,6 +34,7 @@ inputs = ["deps.txt"]
 [[rules]]
 because = "there is a main.cob"
 files = ["main.cob"]
+absent = ["main.c"]
 build = ["cobol install"]
 command = "cobol main.cob"
 [rules.contains]
@@ -56,11 +59,50 @@ def test_a_new_language_is_a_new_folder(tmp_path):
     (pack,) = buildpacks.load(tmp_path)
     (runtime,) = pack.runtimes
     assert (pack.name, pack.runtime) == ("cobol", "cobol1")
-    assert runtime.base == BaseImage(image="cobol:1", packages=("gnucobol",), setup=("true",))
+    assert runtime.base == BaseImage(
+        image="cobol:1",
+        image_version="1.2",
+        completion=("RUN true",),
+        packages=("gnucobol",),
+        packages_version="1.1",
+        setup=("true",),
+    )
     assert runtime.process is BuildProcess.ORIGINAL
     assert pack.dependencies[0].refuse == {"deps.txt": "local"}
     assert pack.rules[0].contains == {"main.cob": "PROGRAM"}
+    assert pack.rules[0].absent == ("main.c",)
     assert pack.rules[0].port == 8080
+
+
+@pytest.mark.parametrize(
+    ("suite", "version"), [("bookworm", "1.1"), ("trixie", "1.3"), ("forky", "")]
+)
+def test_what_debian_has_depends_on_its_release(tmp_path, suite, version):
+    write(tmp_path, GOOD)
+    (pack,) = buildpacks.load(tmp_path, suite=suite)
+    assert pack.runtimes[0].base.packages_version == version
+
+
+def test_or_does_not_depend_on_it(tmp_path):
+    version = 'packages_version = { bookworm = "1.1", trixie = "1.3" }'
+    write(tmp_path, GOOD.replace(version, 'packages_version = "7"'))
+    (pack,) = buildpacks.load(tmp_path, suite="forky")
+    assert pack.runtimes[0].base.packages_version == "7"
+
+
+def test_every_base_has_the_common_tools(tmp_path):
+    write(tmp_path, GOOD)
+    write(tmp_path, GOOD.replace("cobol1", "cobol2"), "newer")
+    (tmp_path / "tools.toml").write_text('packages = ["make"]\nsetup = ["make x"]\n')
+    tools = Tools(packages=("make",), setup=("make x",))
+    assert [p.runtimes[0].base.tools for p in buildpacks.load(tmp_path)] == [tools, tools]
+
+
+def test_a_wrong_list_of_tools_is_refused_with_its_key(tmp_path):
+    write(tmp_path, GOOD)
+    (tmp_path / "tools.toml").write_text("package = []\n")
+    with pytest.raises(ConfigurationError, match=r"tools\.toml \(package\): unknown key"):
+        buildpacks.load(tmp_path)
 
 
 def test_a_buildpack_without_rules_is_one_for_apprunner_yaml_alone(tmp_path):
@@ -77,8 +119,9 @@ def test_a_buildpack_without_rules_is_one_for_apprunner_yaml_alone(tmp_path):
         ('runtime = "cobol1"', 'runtime = "cobol1"\nx = 1', "x", "unknown key"),
         ('api = "COBOL_1"', "", "runtimes[0].api", "expected a text"),
         ('"original"', '"new"', "runtimes[0].process", "expected one of original, revised"),
-        ('["1"]', '"1"', "runtimes[0].versions", "expected a list of texts"),
-        ('["1"]', "[1]", "runtimes[0].versions", "expected a list of texts"),
+        ('["true"]', '"true"', "runtimes[0].base.setup", "expected a list of texts"),
+        ('["true"]', "[1]", "runtimes[0].base.setup", "expected a list of texts"),
+        ('"1.1"', "1.1", "runtimes[0].base.packages_version.bookworm", "expected a text"),
         ('image = "cobol:1"', "", "runtimes[0].base.image", "expected a text"),
         ('image = "cobol:1"', 'imago = "x"\nimage = "y"', "runtimes[0].base.imago", "unknown key"),
         ("[runtimes.base]\nimage", "[runtimes.other]\nimage", "runtimes[0].base", "a table"),
@@ -150,6 +193,25 @@ def test_every_runtime_is_one_of_app_runner_s_under_its_two_names(ours):
 
 
 @pytest.mark.documented
+def test_every_runtime_of_app_runner_s_is_there(ours):
+    assert {runtime.name for pack in ours.values() for runtime in pack.runtimes} == set(RELEASES)
+
+
+def test_every_base_says_which_version_it_has(ours):
+    for pack in ours.values():
+        for runtime in pack.runtimes:
+            assert runtime.base.image_version
+            assert bool(runtime.base.packages_version) is runtime.base.can_be_made
+
+
+def test_the_public_image_has_the_version_that_the_runtime_stands_for(ours):
+    for pack in ours.values():
+        for runtime in pack.runtimes:
+            version = runtime.base.image_version
+            assert any(agree(version, release) for release in RELEASES[runtime.name])
+
+
+@pytest.mark.documented
 def test_only_the_three_newest_runtimes_have_the_revised_build(ours):
     revised = {
         runtime.name
@@ -217,6 +279,22 @@ COMMANDS = {
         "npx prisma generate": False,
         "npm install ../x": False,
     },
+    "ruby": {
+        "bundle install": True,
+        "bundle": True,
+        "bundle install --jobs 4 --retry=3 --quiet": True,
+        "gem install bundler": True,
+        "gem install bundler -v 2.4.22 --no-document": True,
+        "gem install foreman:0.87.2": True,
+        "bundle --version": True,
+        "bundle install --path vendor/bundle": False,
+        "bundle install --deployment": False,
+        "bundle config set --local path vendor": False,
+        "bundle exec rake assets:precompile": False,
+        "bundle update": False,
+        "gem install ./x.gem": False,
+        "gem install x.gem": False,
+    },
 }
 
 
@@ -270,6 +348,36 @@ CONTENTS = {
         '{"dependencies": {"a": "https://example.com/x.tgz"}}': True,
         "../package.json": True,
     },
+    ("ruby", "Gemfile"): {
+        "source 'https://rubygems.org'\n\ngem 'rack'\n": False,
+        '# frozen\nruby \'3.1.2\'\ngem "rack", "~> 2.2", ">= 2.2.4" # newest\n': False,
+        "group :development, :test do\n  gem 'byebug', require: false\nend\n": False,
+        "gem 'debug', platforms: %i[mri windows], group: :test\n": False,
+        "gem 'pg', '1.5', groups: [:a, :b], require: 'pg/x'": False,
+        "": False,
+        "gemspec\n": True,
+        "gem 'mine', path: 'lib/mine'\n": True,
+        "gem 'mine', git: 'https://example.com/x'\n": True,
+        "gem 'mine', github: 'me/mine'\n": True,
+        "gem 'a', ENV['VERSION']\n": True,
+        "gem 'a'; load 'b.rb'\n": True,
+        "eval_gemfile 'other'\n": True,
+        "ruby file: '.ruby-version'\n": True,
+        "ruby File.read('.ruby-version')\n": True,
+        "path 'lib' do\n  gem 'mine'\nend\n": True,
+        "source 'https://example.com' do\n  gem 'mine'\nend\n": True,
+        "plugin 'x'\n": True,
+        'gem "a#{x}"\n': True,
+        "../Gemfile": True,
+    },
+    ("ruby", "Gemfile.lock"): {
+        "GEM\n  specs:\n    rack (2.2)\n\nPLATFORMS\n  arm64-darwin\n  ruby\n\n": False,
+        "GEM\n\nPLATFORMS\n  x86_64-linux\n": False,
+        "GEM\n\nPLATFORMS\n  arm64-darwin-22\n\nDEPENDENCIES\n  ruby\n": True,
+        "PATH\n  remote: .\n\nPLATFORMS\n  ruby\n": True,
+        "GIT\n  remote: https://example.com/x\n\nPLATFORMS\n  ruby\n": True,
+        "": True,
+    },
 }
 
 
@@ -285,7 +393,7 @@ def test_files_that_name_more_of_the_repository_are_refused(ours, pack, path, co
 def test_every_rule_s_own_build_is_known_or_needs_the_source(ours):
     """A default that would be built from the whole source is a conscious choice."""
     conscious = {"pip3 install .", "pipenv install --system", "npm run build", "yarn build"}
-    for pack in ours.values():
+    for pack in filter(lambda pack: pack.dependencies, ours.values()):
         for rule in pack.rules:
             unknown = {
                 command

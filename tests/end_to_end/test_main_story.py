@@ -210,12 +210,6 @@ class TestOtherSources:
         finally:
             docker("rmi", "--no-prune", "apprunner-test-image:1")
 
-    @pytest.mark.parametrize("name", ["nodejs", "dockerfile", "flask"])
-    def test_a_sample_answers(self, emulator, tmp_path, name):
-        repository = Repository(tmp_path / name, sample=name)
-        emulator.run("deploy", str(repository.path), "--name", "other")
-        assert get(emulator.port("other"))[0] == 200
-
     def test_a_source_directory_deploys_only_its_own_changes(self, emulator, tmp_path):
         repository = Repository(tmp_path / "mono", sample=None)
         inner = Repository(tmp_path / "inner")

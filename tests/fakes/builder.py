@@ -5,7 +5,7 @@ of what is in `registry` takes `pull_time` seconds.
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
-from emulator.model.build import BaseImage
+from emulator.model.build import Base, BaseImage
 from emulator.model.errors import BuildError, EngineError
 from emulator.ports import BuildRequest, Clock
 from tests.fakes.world import World
@@ -18,6 +18,7 @@ class FakeBuilder:
         self.build_time = 3.0
         self.pull_time = 2.0
         self.registry: dict[str, str] = {}
+        self.unreachable: set[str] = set()  # public images that can only be imitated
         self.failures: dict[str, BuildError] = {}
         self.built: list[BuildRequest] = []
 
@@ -47,9 +48,11 @@ class FakeBuilder:
         finally:
             self.world.tagged.remove(queue.put_nowait)
 
-    async def base(self, base: BaseImage, on_line: Callable[[str], None]) -> str:
+    async def base(self, base: BaseImage, on_line: Callable[[str], None]) -> Base:
         await asyncio.sleep(0)  # noqa: TID251 - not for time: a real call suspends its caller
-        return base.image
+        if base.image in self.unreachable:
+            return Base(f"made/{base.image}", base.packages_version)
+        return Base(base.image, base.image_version)
 
     async def build(self, request: BuildRequest, on_line: Callable[[str], None]) -> str:
         helper = f"build {request.operation}"

@@ -154,7 +154,14 @@ class Emulator:
             settings=settings,
             router=Router(),
             meter=meter,
-            deployer=Deployer(ports, planner, meter=meter, images=settings.images, build_log=1000),
+            deployer=Deployer(
+                ports,
+                planner,
+                meter=meter,
+                images=settings.images,
+                build_log=1000,
+                strict=settings.strict,
+            ),
         )
         self._ready = asyncio.Event()
         self._task: asyncio.Task | None = None

@@ -7,7 +7,15 @@ import asyncio
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from pathlib import Path
 
 from emulator.decisions.image_names import split_reference
@@ -17,8 +25,8 @@ from emulator.drivers.docker.buildkit import PATH
 from emulator.drivers.docker.engine import Engine
 from emulator.drivers.docker.labels import ROLE, Role
 from emulator.drivers.docker.pull import Images
-from emulator.model.build import BaseImage
-from emulator.model.errors import EngineError, EngineUnavailableError
+from emulator.model.build import Base, BaseImage
+from emulator.model.errors import BuildError, EngineError, EngineUnavailableError
 
 REPOSITORY = "apprunner-emulator"
 DEBIAN = f"{REPOSITORY}/debian"
@@ -48,15 +56,31 @@ class BaseImages:
         self._variables = variables
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def reference(self, base: BaseImage, on_line: OnLine) -> str:
+    async def reference(self, base: BaseImage, on_line: OnLine) -> Base:
         """The public image if it is here or can be pulled, else one made from packages.
 
         One that was made before comes before a pull: nobody waits for a registry again.
         """
         async with self._locks[base.image]:
             if await self._images.find(base.image) or await self._pulled(base, on_line):
+                return Base(await self._completed(base, on_line), base.image_version)
+            return Base(await self.made(base, on_line), base.packages_version)
+
+    async def _completed(self, base: BaseImage, on_line: OnLine) -> str:
+        """The public image, with what the runtime promises and it lacks."""
+        public = await self._images.find(base.image)
+        if not base.completion or public is None:
+            return base.image
+        tag = completed_tag(base, public)
+        if await self._images.find(tag) is None:
+            on_line(f"Making {tag} from {base.image}, once for all services.")
+            try:
+                dockerfile = "\n".join((f"FROM {base.image}", *base.completion, ""))
+                await self._make(dockerfile, tag, on_line)
+            except BuildError as error:  # many applications need nothing of it
+                on_line(f"{str(error).rstrip('.')}: {base.image} is used as it is.")
                 return base.image
-            return await self.made(base, on_line)
+        return tag
 
     async def _pulled(self, base: BaseImage, on_line: OnLine) -> bool:
         suite = await asyncio.to_thread(host_suite)
@@ -68,6 +92,11 @@ class BaseImages:
         except EngineUnavailableError:
             raise
         except EngineError as error:
+            if not base.can_be_made:
+                raise EngineError(
+                    f"{error}. Debian has no packages for its like either: bring the image {base.image}"
+                    " here by `docker load` from a file that `docker save` made elsewhere"
+                ) from error
             on_line(f"{error}; it is made from Debian's packages instead.")
             return False
         return True
@@ -90,7 +119,7 @@ class BaseImages:
         suite = await asyncio.to_thread(host_suite)
         if is_debian(image, suite):
             return BaseImage(image=f"debian:{suite}")
-        return match_base(image, bases)
+        return match_base(image, (base for base in bases if base.can_be_made))
 
     async def _debian(self, suite: str, on_line: OnLine) -> str:
         tag = f"{DEBIAN}:{suite}"
@@ -159,24 +188,38 @@ def host_suite(release: Path = Path("/etc/os-release")) -> str:
 
 def made_tag(base: BaseImage, debian: str) -> str:
     """Named after the public image, with a hash of all that it is made of."""
+    return _tag(base, (base.tools, base.packages, base.setup, debian))
+
+
+def completed_tag(base: BaseImage, public: str) -> str:
+    """Likewise, of a public image that something was added to."""
+    return _tag(base, (base.completion, public))
+
+
+def _tag(base: BaseImage, ingredients: tuple[object, ...]) -> str:
     name, version = split_reference(base.image)
-    made_of = repr((base.packages, base.setup, debian)).encode()
+    made_of = repr(ingredients).encode()
     short = _UNTAGGABLE.sub("-", name.rpartition("/")[2].lower())
     number = _UNTAGGABLE.sub("-", version)
     return f"{REPOSITORY}/{short}:{number}-{hashlib.sha256(made_of).hexdigest()[:12]}"
 
 
 def recipe(base: BaseImage, debian: str) -> str:
-    """The Dockerfile of a made image."""
-    lines = [f"FROM {debian}"]
-    if base.packages:
+    """The Dockerfile of a made image; the tools come first, as every base has the same."""
+    tools = base.tools
+    steps = (*_steps(tools.packages, tools.setup), *_steps(base.packages, base.setup))
+    return "\n".join((f"FROM {debian}", *(f"RUN {step}" for step in steps))) + "\n"
+
+
+def _steps(packages: Sequence[str], setup: Sequence[str]) -> Iterator[str]:
+    if packages:
         # Some hundred lines about single packages would bury what matters; errors still show.
         install = "DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends"
-        lines.append(
-            f"RUN apt-get update -qq && {install} {' '.join(base.packages)} > /dev/null"
+        yield (
+            f"apt-get update -qq && {install} {' '.join(packages)} > /dev/null"
             " && apt-get clean && rm -rf /var/lib/apt/lists/*"
         )
-    return "\n".join((*lines, *(f"RUN {line}" for line in base.setup))) + "\n"
+    yield from setup
 
 
 def is_debian(image: str, suite: str) -> bool:

@@ -23,7 +23,7 @@ from emulator.drivers.docker.engine import Engine
 from emulator.drivers.docker.image_events import ImageEvents
 from emulator.drivers.docker.labels import ROLE, Role, labels
 from emulator.drivers.docker.pull import Images
-from emulator.model.build import BaseImage
+from emulator.model.build import Base, BaseImage
 from emulator.model.errors import BuildError, EngineError, EngineUnavailableError
 from emulator.model.settings import Limits
 from emulator.model.source import TreeFile
@@ -77,7 +77,7 @@ class DockerBuilder:
     def changes(self) -> AsyncIterator[str | None]:
         return self._image_events.follow()
 
-    async def base(self, base: BaseImage, on_line: OnLine) -> str:
+    async def base(self, base: BaseImage, on_line: OnLine) -> Base:
         return await self._base_images.reference(base, on_line)
 
     async def environment(self) -> BuildEnvironment:
@@ -192,6 +192,8 @@ class DockerBuilder:
                     f"The image {image} is not on this machine, and {error};"
                     f" `docker load` brings it here from a file that `docker save` made elsewhere."
                 ) from error
+            if base.packages_version != base.image_version:
+                on_line(f"The like of {base.image} has {base.packages_version} of the language.")
             return await self._base_images.made(base, on_line)
         return image
 
