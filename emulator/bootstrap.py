@@ -30,6 +30,7 @@ from emulator.drivers.docker.engine import Engine
 from emulator.drivers.docker.instances import DockerInstances
 from emulator.drivers.docker.prune import prune_images
 from emulator.drivers.git import GitRepositories
+from emulator.drivers.git_remote import GitRemotes
 from emulator.drivers.identifiers import RandomIdentifiers
 from emulator.drivers.lock import StateLock
 from emulator.drivers.logs import FileLogs
@@ -105,7 +106,9 @@ async def _serve(world: "World", ending: Ending, ready: Callable[[Status], None]
         await world.proxy.start()
         stack.push_async_callback(world.proxy.stop)
         world.listening()
-        api = Api(world.platform, status=world.status, stop=ending.ask)
+        api = Api(
+            world.platform, status=world.status, stop=ending.ask, pushed=_pushed(world.settings)
+        )
         world.listening(api_port=await _listen(world, api, stack))
         async with asyncio.TaskGroup() as group:
             driver = group.create_task(world.instances.run())
@@ -143,6 +146,11 @@ async def _listen(world: "World", api: Api, stack: AsyncExitStack) -> int:
         raise PortTakenError(addresses.api_port, holder) from None
     socket_name: tuple[str, int] = runner.addresses[0]
     return socket_name[1]
+
+
+def _pushed(settings: Settings) -> GitRemotes:
+    """They go with the state directory, not with their services."""
+    return GitRemotes(settings.environment, Path(settings.state_dir) / "pushed")
 
 
 def announce(world: "World") -> None:

@@ -5,6 +5,7 @@ Every method is safe to repeat: what is already so is not an error. Implementati
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -229,6 +230,53 @@ class Repository(Protocol):
 
         A repository that goes away does not end it: it is found again when it returns.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitRequest:
+    """A request of git's smart HTTP: `service` is git-receive-pack (a push) or git-upload-pack (a
+    fetch), `advertise` asks which references there are. `encoding` is that of the body as it is
+    sent, `protocol` git's own header.
+    """
+
+    service: str
+    advertise: bool = False
+    content_type: str = ""
+    encoding: str = ""
+    protocol: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitAnswer:
+    """As HTTP has it; the body ends early where git failed in the middle of it."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: AsyncIterator[bytes]
+
+
+class PushedRepositories(Protocol):
+    """Bare repositories that are pushed to, one for each service name; they outlive the service.
+    Raises RepositoryError.
+    """
+
+    def path(self, name: str) -> str:
+        """Where it is, or would be."""
+        ...
+
+    async def make(self, name: str, form: str = "") -> str:
+        """Have it there, for `form` (sha1, sha256) if one is named; returns what it is for."""
+        ...
+
+    async def point(self, name: str, branch: str) -> None:
+        """Make a branch the one that a clone checks out."""
+        ...
+
+    def serve(
+        self, name: str, request: GitRequest, body: AsyncIterator[bytes] | None
+    ) -> AbstractAsyncContextManager[GitAnswer]:
+        """Let git answer; a push makes the repository. Leaving it early ends git."""
         ...
 
 

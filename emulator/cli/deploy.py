@@ -140,7 +140,9 @@ def _code(wish: Wish) -> tuple[str, View]:
         "SourceCodeVersion": {"Type": "BRANCH", "Value": found.branch},
         "SourceDirectory": wish.source_directory or found.directory,
     }
-    return wish.name or valid_name(path.resolve().name), {"CodeRepository": source}
+    return wish.name or valid_name(path.resolve().name.removesuffix(".git")), {
+        "CodeRepository": source
+    }
 
 
 def _image(wish: Wish) -> tuple[str, View]:

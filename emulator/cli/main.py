@@ -45,6 +45,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "exec": ("exec", "Run a command against an emulator of its own."),
     "demo": ("demo", "The whole story on a sample app, in a minute."),
     "deploy": ("deploy", "Create or update a service from a repository or an image."),
+    "git-remote": ("git_remote", "Where to `git push`: a push deploys."),
     "list": ("list", "All services."),
     "describe": ("describe", "All about one service."),
     "open": ("open", "A service, or the console, in the browser."),

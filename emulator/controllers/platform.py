@@ -37,6 +37,7 @@ from emulator.model.identifiers import OperationId, RevisionId, ServiceId
 from emulator.model.operation import Operation, OperationType
 from emulator.model.service import Service, ServiceStatus
 from emulator.model.settings import Settings
+from emulator.model.source import Commit
 from emulator.ports import Doors, Ports
 
 START_OVER = 1.0  # seconds
@@ -129,6 +130,8 @@ class Platform:
         self._ledgers[service.id] = ledger
         if service.live:
             await self._employ(ledger)
+        else:  # the last emulator may have died before this
+            await self._free_domains(service.id)
 
     async def _employ(self, ledger: Ledger) -> None:
         """Give a service its worker, its door and its watcher."""
@@ -151,10 +154,13 @@ class Platform:
         self.router.remove(service.id)
         self._stop_watching(service.id)
         self._workers.pop(service.id, None)
-        registry = self.account.registry
-        await registry.drop_domains(registry.domains(service.id))
+        await self._free_domains(service.id)
         if self._doors is not None:
             await self._doors.close(service.id)
+
+    async def _free_domains(self, service: ServiceId) -> None:
+        registry = self.account.registry
+        await registry.drop_domains(registry.domains(service))
 
     def _reconfigured(self, ledger: Ledger) -> None:
         """A deployment has ended, perhaps in a rollback to another source."""
@@ -402,6 +408,12 @@ class Platform:
         newest = await self._newest(ledger.service.configuration)
         operation = self._new_operation(ledger.service, _T.START_DEPLOYMENT, commit=newest)
         return await self._begin(ledger, operation, seen_commit=newest, queued=None)
+
+    async def look(self, key: str, source: CodeSource) -> Commit:
+        """See at once what its watcher would see in a moment; the newest commit. Raises
+        RepositoryError.
+        """
+        return await SourceWatcher(self.ledger(key), self.ports.repository).look(source)
 
     async def rollback(self, key: str, *, to: str | None = None) -> tuple[Service, Operation]:
         """Serve an older revision again; without `to` the one before the current."""

@@ -4,7 +4,7 @@ It only writes down which commit is the newest; the worker deploys it when nothi
 way, so a newer commit supersedes one that waits.
 """
 
-from emulator.controllers.ledger import Ledger
+from emulator.controllers.ledger import Ledger, Overtaken
 from emulator.decisions import narration
 from emulator.model.configuration import CodeSource
 from emulator.model.errors import RepositoryError
@@ -27,20 +27,28 @@ class SourceWatcher:
         if not isinstance(source, CodeSource):
             return
         async for _ in self._repository.watch(source.repository):
-            await self._look(source)
+            try:
+                await self.look(source)
+            except RepositoryError as error:
+                await self._complain(str(error))
 
-    async def _look(self, source: CodeSource) -> None:
-        service = self._ledger.service
-        try:
+    async def look(self, source: CodeSource) -> Commit:
+        """Queue the newest commit, if it is new; returns it. Raises RepositoryError.
+
+        Several may look at the same moment: it is queued once, and no older one after it.
+        """
+        while True:
+            service = self._ledger.service
             commit = await self._repository.resolve(source.repository, source.branch)
             if commit.id == service.seen_commit:
-                return
+                return commit
             same = await self._same_tree(service, source, commit)
-        except RepositoryError as error:
-            await self._complain(str(error))
-            return
-        self._trouble = ""
-        await self._queue(commit, same=same)
+            self._trouble = ""
+            try:
+                await self._queue(commit, service, same=same)
+            except Overtaken:
+                continue
+            return commit
 
     async def _complain(self, trouble: str) -> None:
         """Once for each new trouble; what runs goes on running."""
@@ -59,8 +67,13 @@ class SourceWatcher:
             return False  # the old commit is gone: rewritten history
         return old == await self._repository.tree(source.repository, commit.id, directory)
 
-    async def _queue(self, commit: Commit, *, same: bool) -> None:
+    async def _queue(self, commit: Commit, seen: Service, *, same: bool) -> None:
         ledger = self._ledger
+
+        def unseen() -> None:
+            if ledger.service.seen_commit != seen.seen_commit:
+                raise Overtaken
+
         what = f"Commit {commit.short} ({commit.subject})"
         status = ledger.service.status
         if status is ServiceStatus.DELETED:
@@ -74,6 +87,8 @@ class SourceWatcher:
         elif skipped:
             text = f"{what} is not deployed: an operation is in progress, and none is queued."
         if same or paused or skipped:
-            await ledger.save(ledger.event(text), seen_commit=commit.id)
+            await ledger.save(ledger.event(text), check=unseen, seen_commit=commit.id)
         else:
-            await ledger.save(ledger.event(text), seen_commit=commit.id, queued=commit.id)
+            await ledger.save(
+                ledger.event(text), check=unseen, seen_commit=commit.id, queued=commit.id
+            )

@@ -93,18 +93,29 @@ async def run(
 
 async def stream(
     *argv: str,
+    input: AsyncIterator[bytes] | bytes | None = None,  # noqa: A002 - as subprocess calls it
     environment: Mapping[str, str] | None = None,
     cwd: str | None = None,
     chunk: int = CHUNK,
 ) -> AsyncGenerator[bytes]:
-    """What a program writes to stdout, as it comes, in pieces of at most `chunk` bytes.
+    """What a program writes to stdout, as it comes, in pieces of at most `chunk` bytes, while it
+    is fed.
 
     Raises ProcessError at the end if the exit code is not 0. Closing it early kills the program.
+    An error of the `input` iterator does, too, and is raised as it is.
     """
-    async with _child(argv, environment, cwd, ahead=AHEAD * chunk) as child:
-        while data := await child.out.take(chunk):
-            yield data
-        await child.closed.wait()
+    fed = input is not None
+    async with _child(argv, environment, cwd, fed=fed, ahead=AHEAD * chunk) as child:
+        feeding = asyncio.get_running_loop().create_task(_feed_or_end(child, input))
+        try:
+            while data := await child.out.take(chunk):
+                yield data
+            await child.closed.wait()
+            if feeding.done():
+                feeding.result()
+        finally:
+            feeding.cancel()
+            await asyncio.gather(feeding, return_exceptions=True)
         if child.code:
             text = f"{argv[0]} failed with exit code {child.code}"
             raise ProcessError(text, code=child.code, err=bytes(child.err.data))
@@ -369,6 +380,17 @@ async def _feed_until_closed(child: _Child, data: AsyncIterator[bytes] | bytes |
             feeding.cancel()
     except BaseExceptionGroup as failed:
         raise failed.exceptions[0] from None
+
+
+async def _feed_or_end(child: _Child, data: AsyncIterator[bytes] | bytes | None) -> None:
+    """Beside whoever reads the output: with the program's end, that ends too."""
+    if child.input is None or data is None:
+        return
+    try:
+        await _feed(child.input, data)
+    except Exception:
+        await child.end()
+        raise
 
 
 async def _feed(program: _Input, data: AsyncIterator[bytes] | bytes) -> None:

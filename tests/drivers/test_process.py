@@ -224,6 +224,63 @@ async def test_closing_a_stream_early_kills_the_program(tmp_path):
 
 
 @on_both_loops
+async def test_streams_what_is_fed_while_it_is_fed():
+    seen = asyncio.Event()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"first"
+        await seen.wait()
+        yield b"second" * MEGABYTE
+
+    output = []
+    async for data in stream("cat", input=pieces()):
+        output.append(data)
+        seen.set()
+    assert output[0] == b"first"
+    assert b"".join(output[1:]) == b"second" * MEGABYTE
+
+
+@on_both_loops
+async def test_a_stream_whose_input_fails_ends_and_raises_that_error(tmp_path):
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"x"
+        await pids(tmp_path / "pids")
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        async for _ in stream("sh", "-c", PARENT_AND_CHILD, str(tmp_path / "pids"), input=pieces()):
+            pass
+    shell, child = await pids(tmp_path / "pids")
+    assert not await asyncio.to_thread(exists, shell)
+    await until(lambda: not alive(child))
+
+
+@on_both_loops
+async def test_a_stream_that_does_not_read_its_input_is_no_error():
+    async def pieces() -> AsyncIterator[bytes]:
+        while True:
+            yield bytes(MEGABYTE)
+
+    assert [data async for data in stream("echo", "done", input=pieces())] == [b"done\n"]
+
+
+@on_both_loops
+async def test_closing_a_stream_early_ends_its_input():
+    ended = []
+
+    async def pieces() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield bytes(MEGABYTE)
+        finally:
+            ended.append(True)
+
+    async with aclosing(stream("cat", input=pieces())) as output:
+        await anext(output)
+    assert ended == [True]
+
+
+@on_both_loops
 async def test_a_hundred_programs_at_once_leave_nothing_open():
     await run("true")
     before = open_files()

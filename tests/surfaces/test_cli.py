@@ -195,6 +195,44 @@ def test_env_prints_what_a_shell_can_evaluate(tmp_path):
     assert done.stdout.split() == [fake.api, "eu-west-1", "eu-west-1"]
 
 
+REMOTE = {
+    "Name": "hello",
+    "Url": "http://127.0.0.1:8400/_emulator/git/hello.git",
+    "Repository": "/state/pushed/hello.git",
+    "ObjectFormat": "sha1",
+}
+
+
+def test_git_remote_prints_an_address_that_a_shell_can_use(tmp_path):
+    with fake_emulator(tmp_path, **{"POST git/hello": REMOTE}):
+        plain = apprunner(tmp_path, "git-remote", "hello")
+        as_json = apprunner(tmp_path, "git-remote", "hello", "--json")
+    assert (plain.stdout, plain.stderr) == (f"{REMOTE['Url']}\n", "")
+    assert json.loads(as_json.stdout) == REMOTE
+
+
+@pytest.mark.parametrize(
+    ("arguments", "form"), [([], "sha256"), (["--object-format", "sha1"], "sha1")]
+)
+def test_git_remote_is_for_the_kind_of_ids_that_the_repository_here_has(
+    tmp_path, monkeypatch, arguments, form
+):
+    init = ["git", "init", "--quiet", "--object-format=sha256", str(tmp_path / "app")]
+    subprocess.run(init, check=True)
+    monkeypatch.chdir(tmp_path / "app")
+    with fake_emulator(tmp_path, **{"POST git/hello": REMOTE}) as fake:
+        apprunner(tmp_path, "git-remote", "hello", *arguments)
+    assert fake.queries("POST git/hello") == [{"format": form}]
+
+
+def test_git_remote_works_where_there_is_no_repository(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refused = (400, {"__type": "InvalidRequestException", "Message": "That is no name."})
+    with fake_emulator(tmp_path, **{"POST git/..%2Fx": refused}):
+        result = apprunner(tmp_path, "git-remote", "../x")
+    assert (result.exit_code, result.stderr) == (1, "Error: That is no name.\n")
+
+
 def test_operations_tell_the_reason_of_a_failure(tmp_path):
     rows = [operation("FAILED", EndedAt=1.8e9 + 2.5, Reason="The build failed.")]
     with fake_emulator(tmp_path, **{"GET services/hello/operations": rows}):

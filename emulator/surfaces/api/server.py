@@ -4,7 +4,6 @@ Bound to loopback, and deaf to web pages: the Host must be a loopback name and a
 is refused unless it is this port's own, so that no page can drive it.
 """
 
-import asyncio
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
@@ -31,8 +30,10 @@ from emulator.model.identifiers import Epoch
 from emulator.model.operation import Operation
 from emulator.model.resources import Connection
 from emulator.model.service import Service
-from emulator.surfaces.api import requests, views
+from emulator.ports import PushedRepositories
+from emulator.surfaces.api import feed, requests, views
 from emulator.surfaces.api.endpoint import AwsEndpoint
+from emulator.surfaces.api.git_remote import GitRemote
 
 LONGEST_NAME = 32  # characters of an auto scaling configuration's name (service model)
 LOOPBACK = {"localhost", "127.0.0.1", "[::1]", "::1"}
@@ -41,7 +42,9 @@ Answer = Awaitable[tuple[Service, Operation]]
 
 
 class Api:
-    """Routes under /_emulator/; `stop` ends the emulator (`all`: with everything it owns)."""
+    """Routes under /_emulator/; `stop` ends the emulator (`all`: with everything it owns), `pushed`
+    is what git pushes to.
+    """
 
     def __init__(
         self,
@@ -49,8 +52,10 @@ class Api:
         *,
         status: Callable[[], dict[str, Any]],
         stop: Callable[[bool], None],
+        pushed: PushedRepositories | None = None,
     ) -> None:
         self._platform = platform
+        self._git = GitRemote(platform, pushed) if pushed is not None else None
         self._status = status
         self._stop = stop
         self.aws = AwsEndpoint(platform)
@@ -75,6 +80,8 @@ class Api:
         get("/_emulator/cost", self.cost)
         get("/_emulator/connections", self.connections)
         post("/_emulator/connections/{name}/authorize", self.authorize)
+        if self._git is not None:
+            self._git.add_to(app)
         app.router.add_route("*", "/_emulator/{path:.*}", self.nothing)
         app.router.add_route("*", "/{path:.*}", self.aws.handle)
         app.on_cleanup.append(self._clean_up)
@@ -271,44 +278,9 @@ class Api:
         operation = next((o for o in stored if o.id == id_), None)
         if operation is None:
             raise ResourceNotFoundException(f"There is no operation {id_!r}.")
-        queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(maxsize=1000)
-        async with asyncio.TaskGroup() as group:
-            logs = group.create_task(self._build_lines(ledger, operation, queue))
-            events = group.create_task(self._event_lines(ledger, operation, queue))
-            while not (events.done() and queue.empty()):
-                row = await queue.get()
+        async with aclosing(feed.rows(self._platform, ledger, operation)) as rows:
+            async for row in rows:
                 yield row
-                if "Operation" in row:
-                    break
-            logs.cancel()
-            events.cancel()
-
-    async def _build_lines(
-        self, ledger: Ledger, operation: Operation, queue: asyncio.Queue[dict[str, Any]]
-    ) -> None:
-        stream = f"deployment/{operation.deployment_id}"
-        logs = self._platform.ports.logs
-        async for line in logs.read(ledger.service.id, prefix=stream, follow=True):
-            await queue.put({"At": line.at, "Log": line.text})
-
-    async def _event_lines(
-        self, ledger: Ledger, operation: Operation, queue: asyncio.Queue[dict[str, Any]]
-    ) -> None:
-        after = 0
-        while True:
-            seen = ledger.bell.count
-            stored = await self._platform.ports.store.operations(ledger.service.id)
-            current = next((o for o in stored if o.id == operation.id), operation)
-            async for event in self._platform.events(ledger, after=after):
-                after = event.id
-                if event.at >= operation.started_at:
-                    await queue.put({"At": event.at, "Event": event.text})
-            if current.ended:
-                service = views.described(self._platform, ledger)
-                view = views.operation(current, ledger)
-                await queue.put({"Operation": view, "Service": service})
-                return
-            await ledger.bell.later(seen)
 
 
 async def _members(request: web.Request) -> dict[str, Any]:
