@@ -85,7 +85,8 @@ STATEMENTS: Final[Mapping[str, Statement]] = MappingProxyType(
         "CodeRepository.SourceDirectory": _enacted(),
         "CodeConfiguration.ConfigurationSource": _enacted(),
         "CodeConfigurationValues.Runtime": _enacted(
-            "Python and Node.js; the others fail in the deployment, with a message"
+            "where no registry answers, some in another version, and .NET not at all: the event "
+            "log says so"
         ),
         "CodeConfigurationValues.BuildCommand": _enacted(),
         "CodeConfigurationValues.StartCommand": _enacted(),
