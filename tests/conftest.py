@@ -15,10 +15,12 @@ from emulator.model.errors import EngineError
 
 DOCKER_SECONDS = 120  # per test, unless it says otherwise: a daemon on a busy machine is slow
 SKIP = "APPRUNNER_TEST_SKIP_DOCKER"
+LONG = "long"  # for hours: pytest --hypothesis-profile=long
 ENVIRONMENT = dict(os.environ)  # noqa: TID251 - a test run reads its environment once, here
 
 # A deadline would measure the machine; so would the time it takes to generate an example.
 settings.register_profile("emulator", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(LONG, settings.get_profile("emulator"), max_examples=5000)
 settings.load_profile("emulator")
 
 

@@ -9,7 +9,6 @@ from emulator.model.service import Service
 from emulator.ports import Ports
 
 PAUSE = 600.0  # seconds between two sweeps
-DESCRIBABLE = 3600.0  # seconds a deleted service can still be described
 
 
 class Reaper:
@@ -32,9 +31,7 @@ class Reaper:
     async def forget(self, services: Iterable[Service]) -> tuple[Service, ...]:
         """Deleted services whose time is over; returns them."""
         now = self._ports.clock.now()
-        over = tuple(
-            s for s in services if s.deleted_at is not None and now - s.deleted_at > DESCRIBABLE
-        )
+        over = tuple(s for s in services if not s.describable(now))
         for service in over:
             await self._ports.store.forget(service.id)
             await self._ports.logs.forget(service.id)

@@ -6,6 +6,8 @@ from enum import StrEnum
 from emulator.model.configuration import ServiceConfiguration
 from emulator.model.identifiers import Epoch, RevisionId, ServiceId
 
+DESCRIBABLE = 3600.0  # seconds that what was deleted can still be described
+
 
 class ServiceStatus(StrEnum):
     """App Runner's names."""
@@ -58,6 +60,10 @@ class Service:
     @property
     def live(self) -> bool:
         return self.status is not ServiceStatus.DELETED
+
+    def describable(self, now: Epoch) -> bool:
+        """Also for a while after its deletion: CloudFormation looks for the status DELETED."""
+        return self.deleted_at is None or now - self.deleted_at <= DESCRIBABLE
 
     def __repr__(self) -> str:
         return f"<Service {self.name} {self.status} {self.revision or '-'}>"

@@ -124,7 +124,9 @@ class Aws:
         return answer["VpcConnector"]
 
     async def ingress(self, service: str, name: str = "inside", **members: Any) -> Members:
-        members = {"IngressVpcConfiguration": {"VpcId": "vpc-1", "VpcEndpointId": "vpce-1"}} | members
+        members = {
+            "IngressVpcConfiguration": {"VpcId": "vpc-1", "VpcEndpointId": "vpce-1"}
+        } | members
         answer = await self(
             "CreateVpcIngressConnection",
             ServiceArn=service,
@@ -134,9 +136,7 @@ class Aws:
         return answer["VpcIngressConnection"]
 
     async def domain(self, service: str, name: str = "example.com", **members: Any) -> Members:
-        answer = await self(
-            "AssociateCustomDomain", ServiceArn=service, DomainName=name, **members
-        )
+        answer = await self("AssociateCustomDomain", ServiceArn=service, DomainName=name, **members)
         return answer["CustomDomain"]
 
     async def domains(self, service: str) -> dict[str, str]:
@@ -203,7 +203,9 @@ def with_quotas(**quotas: int) -> Settings:
 
 
 @asynccontextmanager
-async def calling(settings: Settings = SETTINGS, machine: Machine | None = None) -> AsyncIterator[Aws]:
+async def calling(
+    settings: Settings = SETTINGS, machine: Machine | None = None
+) -> AsyncIterator[Aws]:
     """An emulator over a machine of its own, or over one that was left."""
     async with Emulator(machine or Machine(), settings=settings) as emulator:
         yield Aws(emulator)

@@ -113,7 +113,7 @@ class AutoScalingConfigurations:
                 "The auto scaling configuration you specified has been deleted. "
                 f"ARN: '{configuration.arn}'"
             )
-        if configuration.is_default or configuration.built_in:
+        if configuration.is_default:
             raise InvalidRequestException(
                 f"You can't delete a reserved auto scaling configuration: '{configuration.arn}'."
             )

@@ -38,6 +38,13 @@ class Desk:
             and (uses(s.configuration) or (s.serving is not None and uses(s.serving)))
         )
 
+    def still(self, service: Service) -> Service:
+        """As it is now: between a request and its turn a service may have changed or gone."""
+        for each in self.services():
+            if each.id == service.id:
+                return each
+        raise ResourceNotFoundException(f"Service {service.arn} is deleted.")
+
     def existing(self, kind: type[_Kind], region: str, arn: str) -> _Kind:
         """One that is not deleted. Raises ResourceNotFoundException."""
         found = self.registry.find(kind, region, arn)

@@ -1,7 +1,8 @@
 """Custom domains: routed by Host from the moment of their association.
 
-Their certificates are the emulator's own and made on first use, so nothing has to be validated
-for a domain to work; the states that clients wait for are shown all the same.
+Nothing has to be validated for a domain to work; the states that clients wait for are shown all
+the same. One under localhost gets a certificate on first use; the local authority cannot vouch
+for any other name, so that clients see the certificate for localhost there.
 """
 
 from collections.abc import Callable
@@ -11,12 +12,13 @@ from emulator.controllers.account.desk import Desk
 from emulator.decisions.provisioning import DomainStatus, domain_status
 from emulator.model.errors import (
     InvalidRequestException,
+    InvalidStateException,
     ResourceNotFoundException,
     ServiceQuotaExceededException,
 )
 from emulator.model.identifiers import ServiceId
 from emulator.model.resources import CustomDomain
-from emulator.model.service import Service
+from emulator.model.service import Service, ServiceStatus
 
 
 class CustomDomains:
@@ -39,6 +41,7 @@ class CustomDomains:
         """One name belongs to one service; www is asked for unless somebody says no."""
         name = domain.lower().rstrip(".")
         async with self._registry.lock:
+            self._check_running(service, "associated")
             self._check_free(service, name)
             there = len([d for d in self._registry.domains(service.id) if d.live])
             if there >= self._desk.quotas.custom_domains:
@@ -58,6 +61,14 @@ class CustomDomains:
         self._changed(service.id)
         return made
 
+    def _check_running(self, service: Service, verb: str) -> None:
+        """Neither a paused service nor a busy one gets or loses a domain (developer guide)."""
+        status = self._desk.still(service).status
+        if status is not ServiceStatus.RUNNING:
+            raise InvalidStateException(
+                f"A custom domain cannot be {verb} in the service's current state: {status}."
+            )
+
     def _check_free(self, service: Service, name: str) -> None:
         labels = name.removeprefix("*.").split(".")
         if len(labels) < 2 or not all(_is_label(each) for each in labels):  # noqa: PLR2004
@@ -72,6 +83,7 @@ class CustomDomains:
     async def disassociate(self, service: Service, domain: str) -> CustomDomain:
         name = domain.lower().rstrip(".")
         async with self._registry.lock:
+            self._check_running(service, "disassociated")
             mine = [d for d in self.of(service.id) if d.domain == name]
             if not mine:
                 raise ResourceNotFoundException(

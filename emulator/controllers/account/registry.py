@@ -22,9 +22,9 @@ from emulator.model.resources import (
     ObservabilityConfiguration,
     Resource,
 )
+from emulator.model.service import DESCRIBABLE
 from emulator.ports import Clock, Store
 
-DESCRIBABLE = 3600.0  # seconds that a deleted resource can still be described
 BEGINNING = Epoch(1621310400.0)  # App Runner's first day: the built-in configuration is as old
 # The kinds whose ARN may leave out the end (service model); the others want theirs whole.
 _PARTIAL = frozenset({AutoScalingConfiguration, ObservabilityConfiguration})
@@ -52,9 +52,12 @@ class Registry:
             self._resources[resource.key] = resource
 
     async def forget(self) -> None:
-        """What was deleted so long ago that nobody may ask for it any more."""
+        """What was deleted so long ago that nobody may ask for it any more. What is built in
+        stays deleted only as long as that is written down.
+        """
         oldest = self._clock.now() - DESCRIBABLE
-        over = [r.key for r in self._resources.values() if (r.deleted_at or oldest) < oldest]
+        gone = [r for r in self._resources.values() if (r.deleted_at or oldest) < oldest]
+        over = [r.key for r in gone if not getattr(r, "built_in", False)]
         for key in over:
             await self._store.drop(key)
             self._resources.pop(key, None)
@@ -67,7 +70,14 @@ class Registry:
         built_in = self._built_in(region)
         if built_in.key not in self._resources:
             stored.insert(0, built_in)
-        mine = [r for r in stored if isinstance(r, kind) and r.region == region]
+        oldest = self._clock.now() - DESCRIBABLE
+        mine = [
+            r
+            for r in stored
+            if isinstance(r, kind)
+            and r.region == region
+            and (r.deleted_at is None or r.deleted_at >= oldest)
+        ]
         return tuple(sorted(mine, key=lambda r: r.created_at)[::-1])
 
     def live(self, kind: type[_Kind], region: str) -> tuple[_Kind, ...]:

@@ -7,7 +7,7 @@ from emulator.controllers.account.desk import Desk, Tags, within_quota
 from emulator.decisions.provisioning import IngressStatus, ingress_status
 from emulator.model.errors import InvalidRequestException, InvalidStateException
 from emulator.model.resources import VpcConnector, VpcIngressConnection
-from emulator.model.service import Service
+from emulator.model.service import Service, ServiceStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +92,12 @@ class VpcIngressConnections:
         self, service: Service, name: str, vpc: IngressVpc, tags: Tags
     ) -> VpcIngressConnection:
         async with self._registry.lock:
+            if self._desk.still(service).status is ServiceStatus.OPERATION_IN_PROGRESS:
+                # What else the InvalidStateException could be for that the operation declares?
+                raise InvalidStateException(
+                    "A VPC ingress connection cannot be created in the service's current state: "
+                    f"{ServiceStatus.OPERATION_IN_PROGRESS}."
+                )
             live = self._registry.live(VpcIngressConnection, service.region)
             if any(c.name == name for c in live):
                 raise InvalidRequestException(

@@ -1,6 +1,6 @@
 """Pages of a list: opaque tokens, good for the same question only.
 
-A token remembers the last item shown and the one after it, so that what is added or deleted
+A token remembers the last items shown and the one after them, so that what is added or deleted
 between two pages neither repeats nor hides another item.
 """
 
@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from emulator.model.errors import InvalidRequestException
 
+_REMEMBERED = 16  # items; a token may have 1,024 characters
 Item = TypeVar("Item")
 
 
@@ -34,12 +35,16 @@ def page(
     shown = list(items[start:end])
     if end >= len(items) or not shown:
         return shown, None
-    return shown, _token({"q": bound, "k": key(shown[-1]), "x": key(items[end]), "n": end})
+    last = [_mark(key(item)) for item in items[max(0, end - _REMEMBERED) : end]]
+    return shown, _token({"q": bound, "k": last, "x": _mark(key(items[end])), "n": end})
 
 
 def _fingerprint(question: str, members: Mapping[str, Any]) -> str:
     others = {name: value for name, value in members.items() if name != "NextToken"}
-    text = json.dumps([question, others], sort_keys=True)
+    return _mark(json.dumps([question, others], sort_keys=True))
+
+
+def _mark(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -50,7 +55,7 @@ def _token(content: Mapping[str, Any]) -> str:
 def _start(items: Sequence[Item], key: Callable[[Item], str], token: str, bound: str) -> int:
     try:
         content = json.loads(urlsafe_b64decode(token.encode()))
-        question, last, following = content["q"], content["k"], content["x"]
+        question, last, following = content["q"], frozenset(content["k"]), content["x"]
         count = int(content["n"])
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         raise InvalidRequestException("The NextToken isn't valid.") from None
@@ -58,7 +63,8 @@ def _start(items: Sequence[Item], key: Callable[[Item], str], token: str, bound:
         raise InvalidRequestException(
             "The NextToken isn't valid: the other parameters must be those of the first request."
         )
-    keys = [key(item) for item in items]
-    if last in keys:
-        return keys.index(last) + 1
-    return keys.index(following) if following in keys else max(0, min(count, len(items)))
+    marks = [_mark(key(item)) for item in items]
+    shown = [number for number, mark in enumerate(marks, start=1) if mark in last]
+    if shown:
+        return shown[-1]
+    return marks.index(following) if following in marks else max(0, min(count, len(items)))

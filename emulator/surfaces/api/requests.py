@@ -178,6 +178,8 @@ def _sourced(
     if not members:
         return {}
     source = _source(members, current.source if current else None)
+    if rules.aws and current is None:
+        _check_complete(members)
     authentication = members.get("AuthenticationConfiguration") or {}
     connection = authentication.get("ConnectionArn", current.connection if current else None)
     role = authentication.get("AccessRoleArn", current.access_role if current else None)
@@ -188,13 +190,20 @@ def _sourced(
     automatic = members.get("AutoDeploymentsEnabled")
     _check_automatic(source, automatic=automatic)
     if automatic is None:
-        automatic = current.auto_deploy if current else default_automatic(source)
+        automatic = default_automatic(source) and (current is None or current.auto_deploy)
     return {
         "source": source,
         "auto_deploy": automatic,
         "connection": connection,
         "access_role": role,
     }
+
+
+def _check_complete(members: Members) -> None:
+    """What only CreateService must have (service model)."""
+    code = members.get("CodeRepository")
+    if code and "CodeConfiguration" not in code:
+        raise InvalidRequestException("CodeConfiguration is required to create a service.")
 
 
 def _check_role(source: ImageSource, role: str | None, rules: Rules) -> None:

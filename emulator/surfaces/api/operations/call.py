@@ -47,9 +47,11 @@ class Call:
             raise InvalidRequestException(
                 f"The service ARN you specified isn't valid. ARN: '{text}'"
             )
+        now = self.platform.ports.clock.now()
         for ledger in self.platform.ledgers():
-            if ledger.service.arn == text and ledger.service.region == self.region:
-                return ledger.service
+            service = ledger.service
+            if service.arn == text and service.region == self.region and service.describable(now):
+                return service
         raise ResourceNotFoundException(f"There is no service {text} in {self.region}.")
 
     def live_service(self, member: str = "ServiceArn") -> Service:

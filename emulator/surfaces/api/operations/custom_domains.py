@@ -1,9 +1,8 @@
 """Custom domains of a service."""
 
 from emulator.decisions.provisioning import DomainStatus
-from emulator.model.errors import InvalidStateException
 from emulator.model.resources import CustomDomain
-from emulator.model.service import Service, ServiceStatus
+from emulator.model.service import Service
 from emulator.surfaces.api import views
 from emulator.surfaces.api.operations.call import Answer, Call
 from emulator.surfaces.api.pages import page
@@ -35,18 +34,8 @@ def _view(call: Call, value: CustomDomain) -> Answer:
     }
 
 
-def _serving(call: Call, verb: str) -> Service:
-    """Neither a paused service nor a busy one gets or loses a domain (developer guide)."""
-    service = call.live_service()
-    if service.status is not ServiceStatus.RUNNING:
-        raise InvalidStateException(
-            f"A custom domain cannot be {verb} in the service's current state: {service.status}."
-        )
-    return service
-
-
 async def associate_custom_domain(call: Call) -> Answer:
-    service = _serving(call, "associated")
+    service = call.live_service()
     made = await call.account.domains.associate(
         service, call.members["DomainName"], www=call.members.get("EnableWWWSubdomain", True)
     )
@@ -54,7 +43,7 @@ async def associate_custom_domain(call: Call) -> Answer:
 
 
 async def disassociate_custom_domain(call: Call) -> Answer:
-    service = _serving(call, "disassociated")
+    service = call.live_service()
     gone = await call.account.domains.disassociate(service, call.members["DomainName"])
     return {**_frame(call, service), "CustomDomain": _view(call, gone)}
 

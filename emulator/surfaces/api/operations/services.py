@@ -45,7 +45,8 @@ async def list_services(call: Call) -> Answer:
 
 
 async def delete_service(call: Call) -> Answer:
-    return _accepted(call, await call.platform.delete(call.live_service().id))
+    async with call.account.registry.lock:  # no VPC may get a way to it meanwhile
+        return _accepted(call, await call.platform.delete(call.live_service().id))
 
 
 async def pause_service(call: Call) -> Answer:
