@@ -106,16 +106,17 @@ async def stream(
     """
     fed = input is not None
     async with _child(argv, environment, cwd, fed=fed, ahead=AHEAD * chunk) as child:
-        feeding = asyncio.get_running_loop().create_task(_feed_or_end(child, input))
+        failed: list[Exception] = []
+        feeding = asyncio.get_running_loop().create_task(_feed_or_end(child, input, failed))
         try:
             while data := await child.out.take(chunk):
                 yield data
             await child.closed.wait()
-            if feeding.done():
-                feeding.result()
         finally:
             feeding.cancel()
             await asyncio.gather(feeding, return_exceptions=True)
+        if failed:
+            raise failed[0]
         if child.code:
             text = f"{argv[0]} failed with exit code {child.code}"
             raise ProcessError(text, code=child.code, err=bytes(child.err.data))
@@ -382,15 +383,17 @@ async def _feed_until_closed(child: _Child, data: AsyncIterator[bytes] | bytes |
         raise failed.exceptions[0] from None
 
 
-async def _feed_or_end(child: _Child, data: AsyncIterator[bytes] | bytes | None) -> None:
+async def _feed_or_end(
+    child: _Child, data: AsyncIterator[bytes] | bytes | None, failed: list[Exception]
+) -> None:
     """Beside whoever reads the output: with the program's end, that ends too."""
     if child.input is None or data is None:
         return
     try:
         await _feed(child.input, data)
-    except Exception:
+    except Exception as error:  # noqa: BLE001 - the reader raises it
+        failed.append(error)
         await child.end()
-        raise
 
 
 async def _feed(program: _Input, data: AsyncIterator[bytes] | bytes) -> None:

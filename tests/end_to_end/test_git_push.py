@@ -24,6 +24,7 @@ def pushed(emulator, sample, *arguments):
 
 
 def test_a_push_creates_the_next_deploys_and_a_broken_one_says_why(emulator, sample, tmp_path):
+    sample.commit({"requirements.txt": f"# {tmp_path}\n"})  # not what another test has built
     first = pushed(emulator, sample)
     port = emulator.port()
     assert any(line.startswith("│ [Build] ") for line in first)
