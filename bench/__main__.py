@@ -1,6 +1,6 @@
 """What the emulator costs and how fast it is, against a peer measured in the same run.
 
-    python -m bench [name ...]     names: start, commit, frozen, zero, idle, deployments, api
+    python -m bench [name ...]     names: start, commit, dev, frozen, zero, idle, deployments, api
 
 Medians; ratios hold better than absolutes. Everything runs on this machine's loopback, bounded in
 count and time, in a state directory of its own that is removed at the end.
@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
-from bench import api
+from bench import api, dev
 
 ROOT = Path(__file__).resolve().parent.parent
 APP = ROOT / "sample_apps" / "python"
@@ -174,6 +174,25 @@ def bench_commit() -> None:
             after.append(answered - committed)
     report("commit", f"start of git commit -> new version answers {ms(whole[2:])}")
     report("commit", f"git commit returned -> new version answers {ms(after[2:])}")
+
+
+def bench_dev() -> None:
+    with emulator() as e:
+        path = repository(e.directory / "bench")
+        with dev.developing(COMMAND, e.environment, path):
+            port = port_of(e.json("describe", "bench")["Emulator"]["LocalUrl"])
+            image, _ = image_of(e)
+            took, boot = [], []
+            for n in range(1, ROUNDS + 3):
+                time.sleep(2.0)  # the standby is made in peace, as between two real saves
+                began = time.perf_counter()
+                (path / "version.txt").write_text(f"{n}\n")
+                took.append(poll(port, str(n)) - began)
+                boot += dev.boots(image, path, 1)
+    took, boot = took[2:], boot[2:]
+    over = statistics.median(took) - statistics.median(boot)
+    report("dev", f"save -> new version answers   {ms(took)}")
+    report("dev", f"the application's own boot    {ms(boot)}; over it {over * 1000:.0f} ms")
 
 
 def states(e: Emulator, name: str = "bench") -> list[str]:
@@ -427,6 +446,7 @@ def _building(e: Emulator, name: str) -> Iterator[None]:
 BENCHES = {
     "start": bench_start,
     "commit": bench_commit,
+    "dev": bench_dev,
     "frozen": bench_frozen,
     "zero": bench_zero,
     "idle": bench_idle,

@@ -108,10 +108,13 @@ class Instances(Protocol):
         """Every instance this state directory owns, of all services."""
         ...
 
-    async def prepare(self, instance: InstanceId, service: Service, revision: Revision) -> None:
+    async def prepare(
+        self, instance: InstanceId, service: Service, revision: Revision, *, warm: bool = False
+    ) -> None:
         """Create everything for an instance short of starting it (a standby).
 
-        It fits every revision with the same fingerprint.
+        It fits every revision with the same fingerprint. A `warm` one has all started but the
+        application, where that can be had: it takes memory, and starts at once.
         """
         ...
 
@@ -230,6 +233,16 @@ class Repository(Protocol):
 
         A repository that goes away does not end it: it is found again when it returns.
         """
+        ...
+
+    async def snapshot(self, repository: str) -> str:
+        """The id of the tree of its files as they are now, committed or not, without those that
+        git ignores. Known to this process alone, and nothing is written into the repository.
+        """
+        ...
+
+    def saves(self, repository: str) -> AsyncIterator[Epoch]:
+        """Yields once at first, then whenever such a file may have changed: the moment of it."""
         ...
 
 

@@ -1,4 +1,6 @@
-"""`apprunner pause`, `resume`, `delete`, `redeploy` and `rollback`: one request, one operation."""
+"""`apprunner pause`, `resume`, `delete`, `redeploy`, `rollback`: one request, one operation; and
+`cancel`, which ends one.
+"""
 
 from collections.abc import Mapping
 
@@ -73,3 +75,27 @@ def redeploy(name: str, *, wait: bool, as_json: bool) -> None:
 @context.json_option
 def rollback(name: str, *, to: str | None, wait: bool, as_json: bool) -> None:
     _act(name, "rollback", {"To": to} if to else {}, wait=wait, as_json=as_json)
+
+
+@click.command(
+    help="End the deployment that is under way; what served before goes on serving. A pause, a"
+    " resume and a deletion cannot be cancelled. App Runner itself has nothing like it."
+)
+@click.argument("name")
+@WAIT
+@context.json_option
+def cancel(name: str, *, wait: bool, as_json: bool) -> None:
+    client = require(context.state_dir())
+    accepted = client.post(service(name, "cancel"), {})
+    if not wait:
+        _accepted(accepted, as_json=as_json)
+        return
+    # Quietly: what was built so far has been followed, or has not been asked for.
+    outcome = follow.operation(client, accepted, quiet=True)
+    if as_json:
+        terminal.document(outcome.service)
+        return
+    type_, status = outcome.operation["Type"], outcome.operation["Status"]
+    shown = terminal.coloured(outcome.service["Status"])
+    click.echo(f"{type_} is cancelled and ended {status}.")
+    click.echo(f"{outcome.service['ServiceName']} is {shown}.")

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
@@ -54,7 +54,7 @@ class Client:
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401 - JSON
         return self._ask("POST", path, {}, body)
 
-    def stream(self, path: str, **query: str) -> Iterator[dict[str, Any]]:
+    def stream(self, path: str, **query: str) -> Generator[dict[str, Any], None, None]:
         """The rows of an NDJSON answer as they come."""
         try:
             with closing(self._connection(None)) as connection:

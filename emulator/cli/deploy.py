@@ -82,7 +82,7 @@ def command(*, wait: bool, as_json: bool, **options: Any) -> None:  # noqa: ANN4
     wish = Wish(**options)
     if wish.image and wish.path:
         raise click.UsageError("Give a PATH or --image, not both.")
-    name, source = _image(wish) if wish.image else _code(wish)
+    name, source = _image(wish) if wish.image else _committed(wish)
     client, _ = launch.running(context.state_dir(), context.flags())
     accepted = client.post(service(name), members(wish, source, _current(client, name)))
     if not wait:
@@ -127,22 +127,29 @@ def _current(client: Client, name: str) -> View:
 # -- from options to App Runner's members --------------------------------------------------------
 
 
-def _code(wish: Wish) -> tuple[str, View]:
-    """Name and CodeRepository of a local repository."""
+def _committed(wish: Wish) -> tuple[str, View]:
+    name, source, changed = code(wish)
+    if changed:
+        terminal.note(
+            "Note: there are uncommitted changes; only what is committed is deployed"
+            " (apprunner dev serves what is saved)."
+        )
+    return name, source
+
+
+def code(wish: Wish) -> tuple[str, View, bool]:
+    """Name and CodeRepository of a local repository; and whether something is not committed."""
     from emulator.cli import checkout  # noqa: PLC0415 - an image needs no git
 
     path = Path(wish.path or ".")
     found = checkout.look(path, wish.branch)
-    if found.changed:
-        terminal.note("Note: there are uncommitted changes; only what is committed is deployed.")
     source = {
         "RepositoryUrl": found.root,
         "SourceCodeVersion": {"Type": "BRANCH", "Value": found.branch},
         "SourceDirectory": wish.source_directory or found.directory,
     }
-    return wish.name or valid_name(path.resolve().name.removesuffix(".git")), {
-        "CodeRepository": source
-    }
+    name = wish.name or valid_name(path.resolve().name.removesuffix(".git"))
+    return name, {"CodeRepository": source}, found.changed
 
 
 def _image(wish: Wish) -> tuple[str, View]:

@@ -25,6 +25,8 @@ def command(name: str, *, as_json: bool) -> None:
 def _show(described: Mapping[str, Any]) -> None:
     status = described["Status"]
     click.echo(f"{click.style(described['ServiceName'], bold=True)}  {terminal.coloured(status)}")
+    if dev := described["Emulator"].get("Dev"):
+        _warn(dev)
     terminal.urls(described)
     click.echo(f"  {described['ServiceArn']}")
     click.echo(f"  {_source(described['SourceConfiguration'])}")
@@ -32,6 +34,15 @@ def _show(described: Mapping[str, Any]) -> None:
     instances.show(described["Emulator"]["Instances"])
     click.echo()
     deployments.show(described["Emulator"]["Deployments"])
+
+
+def _warn(dev: Mapping[str, Any]) -> None:
+    """Nobody should take it for what a deployment would be."""
+    what = "serves what is saved" if dev["Serving"] else "is to serve what is saved"
+    text = f"  DEV  {what} in {dev.get('Repository', '')}, not what is committed"
+    click.secho(text, fg="yellow", bold=True)
+    if failure := dev.get("Failure"):
+        click.secho(f"       the newest save does not serve: {failure}", fg="red")
 
 
 def _source(source: Mapping[str, Any]) -> str:

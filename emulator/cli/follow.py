@@ -11,6 +11,7 @@ import click
 from emulator.cli import clock, terminal
 from emulator.cli.client import Client, LostError, service
 from emulator.cli.failure import Failure
+from emulator.model.operation import DEPLOYING
 
 Say = Callable[[str], None]
 
@@ -35,8 +36,17 @@ def operation(client: Client, accepted: Mapping[str, Any], *, quiet: bool) -> Ou
         with _silent() if quiet else _screen(f"{name}: {type_}") as say:
             return _followed(client, accepted["Service"]["ServiceId"], id_, say)
     except KeyboardInterrupt:
-        terminal.note(f"\n{type_} of {name} goes on. To follow it: apprunner events {name} -f")
+        terminal.note(f"\n{_left(name, accepted['Operation'])}")
         raise
+
+
+def _left(name: str, operation_: Mapping[str, Any]) -> str:
+    """Whoever stops following may have meant to stop what is followed."""
+    type_ = operation_["Type"]
+    goes_on = f"{type_} of {name} goes on. To follow it: apprunner events {name} -f"
+    if type_ not in DEPLOYING or operation_.get("Cancelled"):
+        return goes_on
+    return f"{goes_on}; to end it: apprunner cancel {name}"
 
 
 def checked(outcome: Outcome) -> Outcome:

@@ -23,8 +23,13 @@ def show(services: Sequence[Mapping[str, Any]]) -> None:
     if not services:
         click.echo("No services yet: apprunner deploy PATH")
         return
-    rows = [(s["Name"], s["Status"], _states(s["Instances"]), s["Url"]) for s in services]
+    rows = [(s["Name"], s["Status"], _states(s["Instances"]), _url(s)) for s in services]
     terminal.table(("NAME", "STATUS", "INSTANCES", "URL"), rows)
+
+
+def _url(row: Mapping[str, Any]) -> str:
+    """With a word on what answers there, where that is not what is committed."""
+    return f"{row['Url']}{'  (dev: the working tree)' if row.get('Dev') else ''}"
 
 
 def _states(counts: Mapping[str, int]) -> str:

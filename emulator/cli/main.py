@@ -45,6 +45,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "exec": ("exec", "Run a command against an emulator of its own."),
     "demo": ("demo", "The whole story on a sample app, in a minute."),
     "deploy": ("deploy", "Create or update a service from a repository or an image."),
+    "dev": ("dev", "Serve what you save, as you save it."),
     "git-remote": ("git_remote", "Where to `git push`: a push deploys."),
     "list": ("list", "All services."),
     "describe": ("describe", "All about one service."),
@@ -56,6 +57,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "events": ("events", "What happened to a service, and why."),
     "redeploy": ("actions:redeploy", "Deploy the newest commit or image."),
     "rollback": ("actions:rollback", "Serve an earlier version again."),
+    "cancel": ("actions:cancel", "End a deployment that is under way."),
     "pause": ("actions:pause", "Take a service's instances away."),
     "resume": ("actions:resume", "Bring a paused service back."),
     "delete": ("actions:delete", "Delete a service."),
@@ -143,6 +145,8 @@ def _next_step(error: Exception) -> str:
     match type(error).__name__, getattr(error, "code", None):
         case "RefusedError", "ResourceNotFoundException":
             return "apprunner list shows what there is."
+        case "RefusedError", "InvalidStateException" if "OPERATION_IN_PROGRESS" in str(error):
+            return "If that is a deployment, apprunner cancel NAME ends it."
         case ("LostError", _) | ("RefusedError", ""):
             return "The emulator's log, emulator.log in the state directory, may say why."
         case "EngineUnavailableError", _:

@@ -23,7 +23,7 @@ from emulator.model.errors import (
 from emulator.model.identifiers import RevisionId
 from emulator.model.operation import Operation
 from emulator.model.revision import Revision, SourceTree
-from emulator.model.source import TreeFile
+from emulator.model.source import Commit, TreeFile
 from emulator.ports import BuildRequest, Ports, Repository
 
 LARGEST_READ = 2_000_000  # bytes of a file that planning looks into
@@ -31,12 +31,12 @@ LARGEST_READ = 2_000_000  # bytes of a file that planning looks into
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """A commit's source directory, as far as planning reads it.
+    """A commit's or a working tree's source directory, as far as planning reads it.
 
     `root` is the repository's tree, `tree` the source directory's.
     """
 
-    commit: str
+    commit: str | None
     message: str
     root: str
     tree: str
@@ -66,17 +66,24 @@ class Planner:
             found = await repository.resolve(path, source.branch)
         else:
             found = await repository.commit(path, commit)
-        directory = source.source_directory.strip("/")
         root = await repository.tree(path, found.id, "")
-        tree = await repository.tree(path, found.id, directory) if directory else root
+        return await self.working_tree(source, root, found)
+
+    async def working_tree(
+        self, source: CodeSource, root: str, commit: Commit | None = None
+    ) -> Snapshot:
+        """Of a repository's tree, whether a commit has it or not."""
+        repository, path = self._repository, source.repository
+        directory = source.source_directory.strip("/")
+        tree = await repository.tree(path, root, directory) if directory else root
         files = {f.path: f for f in await repository.files(path, tree)}
         wanted = [files[p] for p in detection.wanted(files, self._buildpacks) if p in files]
         contents = {
             f.path: await repository.read(path, f.blob) for f in wanted if f.size <= LARGEST_READ
         }
         return Snapshot(
-            commit=found.id,
-            message=found.subject,
+            commit=commit.id if commit else None,
+            message=commit.subject if commit else "uncommitted",
             root=root,
             tree=tree,
             files=files,
@@ -127,6 +134,16 @@ class Deployer:
             if isinstance(source, ImageSource):
                 return await self._from_image(ledger, operation, source, log)
             return await self._from_code(ledger, operation, source, log)
+
+    async def draft(
+        self, ledger: Ledger, operation: Operation, source: CodeSource, tree: str
+    ) -> Revision:
+        """The same of a tree that no commit need have; for working-tree mode."""
+        snapshot = await self._planner.working_tree(source, tree)
+        async with BuildLog(
+            self._ports, ledger.service.id, operation, limit=self._build_log
+        ) as log:
+            return await self._from_snapshot(ledger, operation, source, snapshot, log)
 
     def _new(self, ledger: Ledger, operation: Operation, image: str) -> Revision:
         configuration = ledger.service.configuration
@@ -184,6 +201,16 @@ class Deployer:
         await ledger.say(f"Pulling source code from Repository ( {source.repository} ).")
         snapshot = await self._planner.snapshot(source, operation.commit)
         await ledger.say("Successfully pulled your application source code.")
+        return await self._from_snapshot(ledger, operation, source, snapshot, log)
+
+    async def _from_snapshot(
+        self,
+        ledger: Ledger,
+        operation: Operation,
+        source: CodeSource,
+        snapshot: Snapshot,
+        log: BuildLog,
+    ) -> Revision:
         plan = await self._plan(ledger, source, snapshot)
         image = await self._image(ledger, operation, source, (plan, snapshot), log)
         tree = None

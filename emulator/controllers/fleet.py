@@ -140,14 +140,14 @@ class Fleet:
         ours = instance.id in self.jobs.busy and instance.id not in self.launching
         if vitals.draining or ours or instance.revision is None:
             return
-        revision = self._ledger.revisions.get(instance.revision)
+        revision = self._ledger.revision(instance.revision)
         memory = revision.size.memory if revision else 0
         vitals.failure = (
             "An instance was removed from outside."
             if removed
             else narration.stopped(instance.exit, memory)
         )
-        if instance.revision == self._ledger.service.revision:
+        if instance.revision == self._ledger.serving:
             await self._crashed(vitals.failure, removed=removed)
 
     async def _crashed(self, failure: str, *, removed: bool = False) -> None:
@@ -247,7 +247,7 @@ class Fleet:
             failure = f"an instance could not be started: {error}"
             self.start_failures[revision.id] = failure
             self.stale = True
-            if revision.id == self._ledger.service.revision:
+            if revision.id == self._ledger.serving:
                 await self._crashed(f"{failure[0].upper()}{failure[1:]}.")
         else:
             self._see(
@@ -271,14 +271,14 @@ class Fleet:
             id=id_, service=service, state=state, fingerprint=revision.fingerprint
         )
 
-    def prepare(self, revision: Revision) -> None:
+    def prepare(self, revision: Revision, *, warm: bool = False) -> None:
         instance = InstanceId(self._equipment.ports.identifiers.hexadecimal())
         self.preparing = True
-        self.jobs.run(self._prepare(instance, revision), instance)
+        self.jobs.run(self._prepare(instance, revision, warm=warm), instance)
 
-    async def _prepare(self, id_: InstanceId, revision: Revision) -> None:
+    async def _prepare(self, id_: InstanceId, revision: Revision, *, warm: bool) -> None:
         try:
-            await self._engine.prepare(id_, self._ledger.service, revision)
+            await self._engine.prepare(id_, self._ledger.service, revision, warm=warm)
         finally:
             self.preparing = False
         self._see(self._described(id_, revision, ContainerState.CREATED))
@@ -340,7 +340,7 @@ class Fleet:
 
     def route(self) -> None:
         """Requests go to the healthy instances of what serves, and nowhere else."""
-        serving = self.of(self._ledger.service.revision)
+        serving = self.of(self._ledger.serving)
         self.balancer.route(
             [
                 Target(
@@ -365,7 +365,7 @@ class Fleet:
                 self._watch(instance, vitals)
 
     def _watch(self, instance: ObservedInstance, vitals: Vitals) -> None:
-        revision = self._ledger.revisions.get(instance.revision) if instance.revision else None
+        revision = self._ledger.revision(instance.revision)
         if revision is None or instance.endpoint is None:
             return
         patient = Patient(

@@ -37,11 +37,16 @@ class Jobs:
 
     def run(self, work: Work, instance: InstanceId | None = None) -> None:
         """An error of a driver is told in the event log; the next plan tries again."""
+        _ = self.begin(work, instance)
+
+    def begin(self, work: Work, instance: InstanceId | None = None) -> asyncio.Task[None]:
+        """The same, for who may want to cancel it."""
         if instance is not None:
             self.busy.add(instance)
         task = self._spawn(self._told(work, instance))
         self._tasks.add(task)
         task.add_done_callback(lambda _: work.close())  # cancelled before it began
+        return task
 
     def beside(self, work: Work) -> None:
         """Work that handles its own errors."""

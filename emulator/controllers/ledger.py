@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, Self
 
 from emulator.controllers.bell import Bell
+from emulator.model.development import Development
 from emulator.model.errors import StoreError
 from emulator.model.event import Event
 from emulator.model.identifiers import RevisionId
@@ -28,7 +29,7 @@ class Overtaken(Exception):  # noqa: N818 - not an error: somebody was faster
 
 class Ledger:
     """One service: itself, its unfinished operation, its revisions; `bell` rings at each change, and
-    `wake` is called.
+    `wake` is called. `dev` is its working-tree mode, in memory alone.
     """
 
     def __init__(self, store: Store, clock: Clock, service: Service) -> None:
@@ -37,6 +38,7 @@ class Ledger:
         self.service = service
         self.operation: Operation | None = None
         self.revisions: dict[RevisionId, Revision] = {}
+        self.dev: Development | None = None
         self.bell = Bell()
         self.wake: Callable[[], None] = _nobody
         self._lock = asyncio.Lock()
@@ -50,10 +52,43 @@ class Ledger:
         ledger.operation = unfinished[0] if unfinished else None
         return ledger
 
+    @property
+    def serving(self) -> RevisionId | None:
+        """What requests are for: a working tree's, or what was deployed last."""
+        tree = self.dev.serving if self.dev else None
+        return tree.id if tree else self.service.revision
+
+    def revision(self, id_: RevisionId | None) -> Revision | None:
+        """Also one of a working tree."""
+        trees = (self.dev.serving, self.dev.candidate) if self.dev else ()
+        return next((t for t in trees if t and t.id == id_), None) or (
+            self.revisions.get(id_) if id_ else None
+        )
+
+    def develop(self, dev: Development | None) -> None:
+        """Working-tree mode begins, goes on or ends."""
+        self.dev = dev
+        self.bell.ring()
+        self.wake()
+
+    def aside(self, tell: Callable[[str], None]) -> "Ledger":
+        """The service as it is, for work whose story does not belong into its event log."""
+        return _Aside(self, tell)
+
     def still(self, service: Service) -> None:
         """For `check`: raises Overtaken unless `service` is what it still is."""
         if self.service is not service:
             raise Overtaken
+
+    def still_does(self, operation: Operation | None) -> None:
+        """For `check`: raises Overtaken unless `operation` is under way, as it was."""
+        if self.operation is not operation:
+            raise Overtaken
+
+    async def between_saves(self, act: Callable[[], object]) -> None:
+        """Cancel somebody, say: whoever is cancelled in a save cannot know whether it happened."""
+        async with self._lock:
+            act()
 
     def event(self, text: str) -> Event:
         return Event(service=self.service.id, at=self._clock.now(), text=text)
@@ -106,6 +141,18 @@ class Ledger:
 
     def __repr__(self) -> str:
         return f"<Ledger {self.service!r} {self.operation or 'at rest'}>"
+
+
+class _Aside(Ledger):
+    """`tell` gets what would be said; nothing is to be saved through it."""
+
+    def __init__(self, of: Ledger, tell: Callable[[str], None]) -> None:
+        super().__init__(of._store, of._clock, of.service)  # noqa: SLF001 - its own kind
+        self._tell = tell
+
+    async def say(self, *texts: str) -> None:
+        for text in texts:
+            self._tell(text)
 
 
 def _nobody() -> None:

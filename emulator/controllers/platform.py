@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from emulator.controllers.account.account import Account, open_account
@@ -15,15 +16,17 @@ from emulator.controllers.account.desk import Desk, within_quota
 from emulator.controllers.account.registry import Registry
 from emulator.controllers.bell import Bell
 from emulator.controllers.deployment import Deployer
+from emulator.controllers.development import News, Session
 from emulator.controllers.fleet import Equipment
 from emulator.controllers.images import ImageWatcher, LocalImages
-from emulator.controllers.ledger import Ledger
+from emulator.controllers.ledger import Ledger, Overtaken
 from emulator.controllers.meter import Meter
 from emulator.controllers.observatory import Observatory
 from emulator.controllers.reaper import PAUSE, Reaper
 from emulator.controllers.router import Router
 from emulator.controllers.source import SourceWatcher
 from emulator.controllers.worker import Worker
+from emulator.decisions import cancelling, narration
 from emulator.model.configuration import CodeSource, Extensions, ImageSource, ServiceConfiguration
 from emulator.model.errors import (
     EngineError,
@@ -31,6 +34,7 @@ from emulator.model.errors import (
     InvalidStateException,
     RepositoryError,
     ResourceNotFoundException,
+    StoreError,
 )
 from emulator.model.event import Event
 from emulator.model.identifiers import OperationId, RevisionId, ServiceId
@@ -159,8 +163,10 @@ class Platform:
             await self._doors.close(service.id)
 
     async def _free_domains(self, service: ServiceId) -> None:
+        """A disk that is full must not end the emulator: they are freed at its next start."""
         registry = self.account.registry
-        await registry.drop_domains(registry.domains(service))
+        with suppress(StoreError):
+            await registry.drop_domains(registry.domains(service))
 
     def _reconfigured(self, ledger: Ledger) -> None:
         """A deployment has ended, perhaps in a rollback to another source."""
@@ -212,10 +218,14 @@ class Platform:
     async def _reap(self) -> None:
         while True:
             await self._reaper.sweep(self.ledgers())
-            for service in await self._reaper.forget(s.service for s in self.ledgers()):
-                self._ledgers.pop(service.id, None)
-            await self.account.registry.forget()
+            with suppress(StoreError):  # a full disk: the next sweep is soon enough
+                await self._forget()
             await self.ports.clock.sleep(PAUSE)
+
+    async def _forget(self) -> None:
+        for service in await self._reaper.forget(s.service for s in self.ledgers()):
+            self._ledgers.pop(service.id, None)
+        await self.account.registry.forget()
 
     def ledgers(self) -> tuple[Ledger, ...]:
         """Also of services that were deleted not long ago."""
@@ -238,7 +248,7 @@ class Platform:
     def services(self) -> tuple[Service, ...]:
         """Live ones, newest first."""
         live = [ledger.service for ledger in self.ledgers() if ledger.service.live]
-        return tuple(sorted(live, key=lambda s: s.created_at, reverse=True))
+        return tuple(sorted(live, key=lambda s: s.created_at)[::-1])
 
     def ledger(self, key: str) -> Ledger:
         """By id, ARN or name; of several with a name the live one, else the newest."""
@@ -410,10 +420,35 @@ class Platform:
         return await self._begin(ledger, operation, seen_commit=newest, queued=None)
 
     async def look(self, key: str, source: CodeSource) -> Commit:
-        """See at once what its watcher would see in a moment; the newest commit. Raises
-        RepositoryError.
+        """For a push: see at once what its watcher would see in a moment; the newest commit, which no
+        later one supersedes. Raises RepositoryError.
         """
-        return await SourceWatcher(self.ledger(key), self.ports.repository).look(source)
+        ledger = self.ledger(key)
+        commit = await SourceWatcher(ledger, self.ports.repository).look(source)
+        while True:
+            operation = ledger.operation  # the watcher may have been faster
+            deploys = operation is not None and operation.commit == commit.id
+            changes = (replace(operation, pushed=True),) if operation and deploys else ()
+            with suppress(Overtaken):
+                await ledger.save(
+                    *changes, check=partial(ledger.still_does, operation), pushed=commit.id
+                )
+                return commit
+
+    async def develop(self, key: str, tell: Callable[[News], None]) -> None:
+        """Serve what is saved in the service's working tree until cancelled. Raises RepositoryError."""
+        ledger = self.ledger((await self.at_rest(key)).id)
+        await Session(ledger, self.ports, self._deployer, tell).run()
+
+    async def leave_development(self, key: str) -> Service:
+        """End working-tree mode whoever holds it; returns once what is committed serves."""
+        ledger = self.ledger(key)
+        if ledger.dev is not None:
+            ledger.develop(replace(ledger.dev, candidate=None, ending=True))
+        while ledger.dev is not None and ledger.service.live:
+            seen = ledger.bell.count
+            await ledger.bell.later(seen)
+        return ledger.service
 
     async def rollback(self, key: str, *, to: str | None = None) -> tuple[Service, Operation]:
         """Serve an older revision again; without `to` the one before the current."""
@@ -443,6 +478,28 @@ class Platform:
                 f"There is no kept revision {to!r}; there are: {', '.join(ids) or 'none'}."
             )
         return chosen[-1]
+
+    async def cancel(self, key: str) -> tuple[Service, Operation]:
+        """End the deployment that is under way; what served goes on serving. Not App Runner's."""
+        ledger = self.ledger(key)
+        if not ledger.service.live:
+            raise ResourceNotFoundException(f"Service {ledger.service.name!r} is deleted.")
+        while True:
+            operation = ledger.operation
+            refusal = cancelling.refusal(ledger.service, operation)
+            if operation is None or refusal:
+                raise InvalidStateException(refusal)
+            if operation.cancelled:
+                return ledger.service, operation
+            reason = cancelling.BY_USER
+            cancelled = replace(operation, cancelled=reason, updated_at=self.ports.clock.now())
+            with suppress(Overtaken):
+                await ledger.save(
+                    cancelled,
+                    ledger.event(narration.cancelling(operation, reason)),
+                    check=partial(ledger.still_does, operation),
+                )
+                return ledger.service, cancelled
 
     async def pause(self, key: str) -> tuple[Service, Operation]:
         return await self._simple(key, _T.PAUSE_SERVICE)

@@ -43,4 +43,6 @@ def kept_images(ledger: Ledger, keep: int) -> tuple[str, ...]:
     newest: list[Revision] = list(ledger.revisions.values())[-keep:]
     ids = {ledger.service.revision, ledger.operation.target if ledger.operation else None}
     needed = [r for r in ledger.revisions.values() if r.id in ids]
+    if ledger.dev is not None:
+        needed += [r for r in (ledger.dev.serving, ledger.dev.candidate) if r is not None]
     return tuple({r.image for r in (*newest, *needed)})

@@ -81,7 +81,7 @@ class SourceWatcher:
         paused = status is ServiceStatus.PAUSED
         busy = status is ServiceStatus.OPERATION_IN_PROGRESS
         skipped = busy and not ledger.service.configuration.extensions.queue_commits
-        text = narration.arrived(what, status)
+        text = narration.arrived(what, status, developed=ledger.dev is not None)
         if same and not paused:
             text = f"{what} changes nothing in the source directory."
         elif skipped:

@@ -7,8 +7,9 @@ that poke the loop when they are done.
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
-from typing import assert_never
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, assert_never
 
 from emulator.controllers.balancer import Balancer, Door
 from emulator.controllers.bell import Bell
@@ -30,11 +31,20 @@ from emulator.model.instance import ContainerState, Instance
 from emulator.model.operation import Operation, OperationStatus, OperationType
 from emulator.model.revision import Revision
 from emulator.model.service import Service, ServiceStatus
-from emulator.ports import Ports
+from emulator.ports import Change, Ports
 
 RESYNC = 30.0  # seconds after which the engine is looked at again although nothing happened
 TROUBLE_PAUSE = 1.0  # seconds between two tries against an engine that fails
 LOG_TAIL = 12
+
+
+@dataclass(slots=True)
+class BuildUnderWay:
+    """For one operation; `ending` once it was cancelled, which is done only once."""
+
+    operation: OperationId
+    task: "asyncio.Task[None]"
+    ending: bool = False
 
 
 class Worker:
@@ -59,7 +69,7 @@ class Worker:
         self._fleet = Fleet(ledger, self.balancer, equipment, self.poke)
         self._deployer = deployer
         self._bell = Bell()
-        self._building: OperationId | None = None
+        self._building: BuildUnderWay | None = None
         self._build_failures: dict[OperationId, str] = {}
         self._closing = False
         self._closed = False
@@ -123,10 +133,12 @@ class Worker:
         if fleet.stale or self._clock.now() - fleet.observed_at >= RESYNC:
             await fleet.observe()
         now = self._clock.now()
+        await self._leave_working_tree()
         size, size_due = await self._size(now)
         plan = reconcile.plan(self._situation(now, size))
         for action in plan.actions:
-            await self._act(action)
+            with suppress(Overtaken):  # by a request; it has poked, so there is another turn
+                await self._act(action)
         fleet.route()
         self.balancer.serve(self._door())
         fleet.watch()
@@ -142,8 +154,11 @@ class Worker:
             now=now,
             service=self.ledger.service,
             operation=operation,
-            serving=self._revision(self.ledger.service.revision),
+            serving=self.ledger.revision(self.ledger.serving),
             target=self._revision(operation.target if operation else None),
+            candidate=self._candidate(),
+            developing=self.ledger.dev is not None,
+            holding=self.ledger.dev is not None and not self.ledger.dev.ending,
             instances=self._fleet.instances(),
             size=size,
             build=self._build_state(operation),
@@ -166,20 +181,30 @@ class Worker:
     def _revision(self, id_: RevisionId | None) -> Revision | None:
         return self.ledger.revisions.get(id_) if id_ else None
 
+    def _candidate(self) -> Revision | None:
+        """What is committed, where a working tree is to make room for it: once that is deployed."""
+        dev, service = self.ledger.dev, self.ledger.service
+        if dev is None or not dev.ending:
+            return dev.candidate if dev else None
+        waits = self.ledger.operation is not None or service.queued is not None
+        return None if waits else self._revision(service.revision)
+
     def _build_state(self, operation: Operation | None) -> BuildState:
         if operation is None:
             return BuildState.NONE
         if operation.id in self._build_failures:
             return BuildState.FAILED
-        return BuildState.RUNNING if self._building == operation.id else BuildState.NONE
+        if self._building is None or self._building.operation != operation.id:
+            return BuildState.NONE
+        return BuildState.ENDING if self._building.ending else BuildState.RUNNING
 
     # -- how many ------------------------------------------------------------------------------
 
     async def _size(self, now: Epoch) -> tuple[int, Epoch | None]:
-        if self.ledger.service.revision is None:
+        if self.ledger.serving is None:
             return 0, None
         if self._memory is None:
-            serving = self._fleet.of(self.ledger.service.revision)
+            serving = self._fleet.of(self.ledger.serving)
             running = len([i for i in serving if i.observed.state is not ContainerState.EXITED])
             self._memory = scaling.Memory(size=running, enough=running, since=now)
         extensions = self._configuration.extensions
@@ -202,14 +227,17 @@ class Worker:
             case reconcile.Begin():
                 await self._begin()
             case reconcile.Deploy(commit=commit):
-                with suppress(Overtaken):
-                    await self._deploy(commit)
+                await self._deploy(commit)
             case reconcile.Build():
                 self._build()
+            case reconcile.CancelBuild():
+                await self._cancel_build()
+            case reconcile.Supersede(reason=reason):
+                await self._supersede(reason)
             case reconcile.Start(revision=revision, standby=standby):
                 self._fleet.start(revision, standby)
-            case reconcile.Prepare(revision=revision):
-                self._fleet.prepare(revision)
+            case reconcile.Prepare(revision=revision, warm=warm):
+                self._fleet.prepare(revision, warm=warm)
             case reconcile.Freeze(instance=instance):
                 self._fleet.freeze(instance)
             case reconcile.Drain(instance=instance):
@@ -220,6 +248,10 @@ class Worker:
                 self._fleet.remove(instance)
             case reconcile.Promote(revision=revision):
                 await self._promote(revision)
+            case reconcile.Adopt(revision=revision):
+                self._adopt(revision)
+            case reconcile.Refuse(revision=revision, reason=reason):
+                await self._refuse(revision, reason)
             case reconcile.RollBack(reason=reason):
                 await self._roll_back(reason)
             case reconcile.Fail(reason=reason):
@@ -247,36 +279,42 @@ class Worker:
         if begun.type is OperationType.START_DEPLOYMENT and begun.target:
             lines.append(f"Rolling back to revision {begun.target}: its image is kept, no build.")
             lines.append("Provisioning instances and deploying image.")
-        await self.ledger.save(begun, *(self.ledger.event(t) for t in lines))
+        await self._save(operation, begun, *(self.ledger.event(t) for t in lines))
         self._fleet.crashes = Crashes()
         self._fleet.start_failures.clear()
         self.poke()
 
+    async def _save(self, operation: Operation, *changes: Change, **more: Any) -> None:  # noqa: ANN401 - as Ledger.save
+        """Raises Overtaken where the operation was cancelled meanwhile: that would be lost."""
+        await self.ledger.save(*changes, check=partial(self.ledger.still_does, operation), **more)
+
     async def _deploy(self, commit: str) -> None:
         now = self._clock.now()
-        of_code = isinstance(self.ledger.service.configuration.source, CodeSource)
-        first = self.ledger.service.revision is None
+        service = self.ledger.service
+        of_code = isinstance(service.configuration.source, CodeSource)
+        first = service.revision is None
         operation = Operation(
             id=OperationId(self._ports.identifiers.uuid()),
-            service=self.ledger.service.id,
+            service=service.id,
             type=OperationType.UPDATE_SERVICE if first else OperationType.START_DEPLOYMENT,
             started_at=now,
             updated_at=now,
             commit=commit if of_code else None,
             automatic=True,
+            pushed=commit == service.pushed,
         )
         await self.ledger.save(
             operation,
-            check=self._at_rest,
+            check=partial(self._at_rest, service),
             queued=None,
             status=ServiceStatus.OPERATION_IN_PROGRESS,
         )
         self.poke()
 
-    def _at_rest(self) -> None:
+    def _at_rest(self, service: Service) -> None:
         """A request may have come first; the commit stays queued then."""
-        if self.ledger.operation is not None:
-            raise Overtaken
+        self.ledger.still_does(None)
+        self.ledger.still(service)
 
     def _operation(self) -> Operation:
         operation = self.ledger.operation
@@ -286,8 +324,32 @@ class Worker:
 
     def _build(self) -> None:
         operation = self._operation()
-        self._building = operation.id
-        self._fleet.jobs.run(self._build_job(operation))
+        task = self._fleet.jobs.begin(self._build_job(operation))
+        self._building = BuildUnderWay(operation.id, task)
+        task.add_done_callback(self._build_over)
+
+    def _build_over(self, _: "asyncio.Task[None]") -> None:
+        """Also where it was cancelled before it began."""
+        self._building = None
+        self.poke()
+
+    async def _cancel_build(self) -> None:
+        building = self._building
+        if building is None or building.ending:
+            return
+        building.ending = True
+        await self.ledger.between_saves(building.task.cancel)
+
+    async def _supersede(self, reason: str) -> None:
+        operation = self._operation()
+        cancelled = replace(operation, cancelled=reason, updated_at=self._clock.now())
+        await self._save(
+            operation,
+            cancelled,
+            self.ledger.event(narration.cancelling(operation, reason)),
+            amend=lambda service: replace(service, superseded=service.superseded + 1),
+        )
+        self.poke()
 
     async def _build_job(self, operation: Operation) -> None:
         try:
@@ -302,35 +364,41 @@ class Worker:
         ) as error:
             self._build_failures[operation.id] = str(error) or "the build took too long"
         else:
-            await self.ledger.save(
-                revision,
-                replace(self._operation(), target=revision.id),
-                self.ledger.event("Provisioning instances and deploying image."),
-                self.ledger.event(narration.checking(revision.health_check, revision.port)),
-                revisions=self.ledger.service.revisions + 1,
-            )
-        finally:
-            self._building = None
+            await self._target(revision)
         self.poke()
+
+    async def _target(self, revision: Revision) -> None:
+        """What was built is to be deployed, unless that was cancelled in the last moment."""
+        while not (operation := self._operation()).cancelled:
+            with suppress(Overtaken):
+                await self._save(
+                    operation,
+                    revision,
+                    replace(operation, target=revision.id),
+                    self.ledger.event("Provisioning instances and deploying image."),
+                    self.ledger.event(narration.checking(revision.health_check, revision.port)),
+                    revisions=self.ledger.service.revisions + 1,
+                )
+                return
 
     async def _promote(self, revision: Revision) -> None:
         operation = self._operation()
         now = self._clock.now()
-        await self.ledger.save(
+        await self._save(
+            operation,
             operation.moved(OperationStatus.SUCCEEDED, now=now),
             *(self.ledger.event(t) for t in narration.promoted(operation)),
             revision=revision.id,
             status=ServiceStatus.RUNNING,
             paused=False,
+            superseded=0,
             updated_at=now,
             amend=lambda service: replace(service, serving=service.configuration),
         )
-        healthy = self._fleet.of(revision.id)
-        self._memory = scaling.Memory(size=len(healthy), enough=len(healthy), since=now)
-        self._fleet.crashes = Crashes()
+        if self.ledger.dev is not None and self.ledger.dev.ending:
+            self.ledger.develop(replace(self.ledger.dev, serving=None))
         self.reconfigure()
-        self._fleet.route()
-        self.poke()
+        self._shift(revision)
 
     async def _roll_back(self, reason: str) -> None:
         operation = self._operation()
@@ -338,21 +406,21 @@ class Worker:
             OperationStatus.ROLLBACK_IN_PROGRESS, now=self._clock.now(), reason=reason
         )
         texts = await self._failure_texts(operation, reason)
-        await self.ledger.save(moved, *(self.ledger.event(t) for t in texts))
+        await self._save(operation, moved, *(self.ledger.event(t) for t in texts))
         self.poke()
 
     async def _fail(self, reason: str) -> None:
         """Told and stored now; the operation goes on until App Runner's would end."""
         operation = self._operation()
         texts = await self._failure_texts(operation, reason)
-        await self.ledger.save(
-            replace(operation, reason=reason), *(self.ledger.event(t) for t in texts)
+        await self._save(
+            operation, replace(operation, reason=reason), *(self.ledger.event(t) for t in texts)
         )
         self.poke()
 
     async def _failure_texts(self, operation: Operation, reason: str) -> list[str]:
         texts = [narration.deployment_failed(operation, reason)] if operation.deploys else [reason]
-        tail = await self._last_lines(operation.target)
+        tail = () if operation.cancelled else await self._last_lines(operation.target)
         return [*texts, narration.last_lines(tail)] if tail else texts
 
     async def _last_lines(self, revision: RevisionId | None) -> tuple[str, ...]:
@@ -372,11 +440,14 @@ class Worker:
             texts += await self._failure_texts(operation, reason)
         texts += narration.finished(operation, status, to)
         serving = self._revision(self.ledger.service.revision)
-        await self.ledger.save(
+        gave_way = operation.automatic and operation.cancelled
+        await self._save(
+            operation,
             operation.moved(status, now=now, reason=reason),
             *(self.ledger.event(t) for t in texts),
             status=to,
             paused=to is ServiceStatus.PAUSED,
+            superseded=self.ledger.service.superseded if gave_way else 0,
             updated_at=now,
             deleted_at=now if to is ServiceStatus.DELETED else None,
             amend=lambda service: _settled(service, status, serving),
@@ -384,6 +455,48 @@ class Worker:
         self._build_failures.pop(operation.id, None)
         self.reconfigure()
         self.poke()
+
+    # ---- working-tree mode
+
+    def _adopt(self, revision: Revision) -> None:
+        """In memory alone, but for the end of it, which the next turn tells."""
+        dev = self.ledger.dev
+        if dev is None:
+            return
+        serving = None if dev.ending else revision
+        self.ledger.develop(replace(dev, serving=serving, candidate=None))
+        self._shift(revision)
+
+    def _shift(self, revision: Revision) -> None:
+        """Requests are for this one from now on."""
+        healthy = len(self._fleet.of(revision.id))
+        self._memory = scaling.Memory(size=healthy, enough=healthy, since=self._clock.now())
+        self._fleet.crashes = Crashes()
+        self._fleet.route()
+        self.poke()
+
+    async def _refuse(self, revision: Revision, reason: str) -> None:
+        dev = self.ledger.dev
+        tail = await self._last_lines(revision.id)
+        self._fleet.start_failures.pop(revision.id, None)
+        if dev is None or dev is not self.ledger.dev:
+            return
+        failure = f"{reason}\n{narration.last_lines(tail)}" if tail else reason
+        serving = None if dev.ending else dev.serving  # the committed one's crashes are told
+        self.ledger.develop(replace(dev, serving=serving, candidate=None, failure=failure))
+
+    async def _leave_working_tree(self) -> None:
+        """It has ended, and nothing of it serves or nothing else could."""
+        dev, service = self.ledger.dev, self.ledger.service
+        if dev is None or not dev.ending:
+            return
+        waits = self.ledger.operation is not None or service.queued is not None
+        makes_room = waits or service.revision is not None
+        if dev.serving is not None and makes_room and service.status is not ServiceStatus.PAUSED:
+            return
+        self.ledger.develop(None)
+        committed = self._revision(service.revision)
+        await self.ledger.say(narration.working_tree_ends(committed.commit if committed else None))
 
     async def _close(self) -> None:
         try:
@@ -394,7 +507,7 @@ class Worker:
 
     def _door(self) -> Door:
         service = self.ledger.service
-        if service.revision is None or service.status is ServiceStatus.DELETED:
+        if self.ledger.serving is None or service.status is ServiceStatus.DELETED:
             return Door.CLOSED
         operation = self.ledger.operation
         leaving = {OperationType.PAUSE_SERVICE, OperationType.DELETE_SERVICE}

@@ -63,8 +63,10 @@ def artifact(source: Source) -> str:
     return f"Deployment Artifact: [Repo Type: Image], [Image: {source.identifier}]"
 
 
-def arrived(what: str, status: ServiceStatus) -> str:
+def arrived(what: str, status: ServiceStatus, *, developed: bool = False) -> str:
     """What comes of a new commit or image."""
+    if developed and status is not ServiceStatus.PAUSED:
+        return f"{what} is queued: the working tree is served until working-tree mode ends."
     match status:
         case ServiceStatus.PAUSED:
             return f"{what} is not deployed: the service is paused."
@@ -72,6 +74,18 @@ def arrived(what: str, status: ServiceStatus) -> str:
             return f"{what} is queued: an operation is in progress."
         case _:
             return f"{what} is deployed."
+
+
+def working_tree_begins(repository: str) -> str:
+    return (
+        f"Working-tree mode: what is saved in {repository} is served, not what is committed. "
+        "Commits wait until it ends."
+    )
+
+
+def working_tree_ends(commit: str | None) -> str:
+    what = f"commit {commit[:7]} serves again" if commit else "nothing committed has served yet"
+    return f"Working-tree mode has ended: {what}."
 
 
 def checking(check: HealthCheck, port: int) -> str:
@@ -113,6 +127,10 @@ def promoted(operation: Operation) -> tuple[str, ...]:
     if operation.type in _COMPLETED:
         lines.append(_COMPLETED[operation.type])
     return (*lines, status_set(ServiceStatus.RUNNING))
+
+
+def cancelling(operation: Operation, reason: str) -> str:
+    return f"Ending deployment with ID : {operation.deployment_id}. Reason : {reason}"
 
 
 def deployment_failed(operation: Operation, reason: str) -> str:

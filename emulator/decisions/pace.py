@@ -1,7 +1,8 @@
 """How long App Runner takes: a pipeline's time-outs and polling are tried where nothing is quick.
 
 In the fast mode nothing waits. In the realistic mode an operation ends no sooner than its like
-does on AWS; work that takes longer here than there is not hurried.
+does on AWS; work that takes longer here than there is not hurried. A cancellation is not App
+Runner's, and nothing is waited for.
 """
 
 from collections.abc import Mapping
@@ -44,4 +45,6 @@ def wait(pace: Pace, type_: OperationType, outcome: OperationStatus) -> float:
 
 def not_before(pace: Pace, operation: Operation, outcome: OperationStatus) -> Epoch:
     """The first moment at which it may end so."""
+    if operation.cancelled:
+        return operation.started_at
     return Epoch(operation.started_at + wait(pace, operation.type, outcome))

@@ -11,13 +11,14 @@ Rules:
  5. Each action says why.
  6. An operation ends no sooner than the pace allows; all that is to be done for it is done at once,
     and a failure is noted at once.
+ 7. A cancelled deployment is a failed one, once nothing is left of its build.
 """
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from emulator.decisions import pace
+from emulator.decisions import cancelling, pace
 from emulator.model.identifiers import Epoch, InstanceId, RevisionId
 from emulator.model.instance import ContainerState, Health, Instance
 from emulator.model.operation import Operation, OperationStatus, OperationType
@@ -31,6 +32,7 @@ class BuildState(StrEnum):
 
     NONE = "none"
     RUNNING = "running"
+    ENDING = "ending"  # cancelled, and still cleaning up
     FAILED = "failed"
 
 
@@ -42,7 +44,9 @@ class Situation:
     not start one; `busy` are instances with a job under way.
     `size` is the autoscaler's word for the serving revision. `held_until` is the end of the
     back-off after crashes of the serving revision. `closing` tells that the service's remains
-    are being removed.
+    are being removed. `candidate` is a state of the working tree that is being tried beside what
+    serves (or what is committed, once that is to serve again); `developing`: working-tree mode is
+    on, `holding`: commits wait for its end.
     """
 
     now: Epoch
@@ -50,6 +54,9 @@ class Situation:
     operation: Operation | None
     serving: Revision | None
     target: Revision | None
+    candidate: Revision | None = None
+    developing: bool = False
+    holding: bool = False
     instances: tuple[Instance, ...]
     size: int
     build: BuildState = BuildState.NONE
@@ -84,6 +91,20 @@ class Build:
 
 
 @dataclass(frozen=True, slots=True)
+class CancelBuild:
+    """End the build: nobody needs it any more."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Supersede:
+    """Cancel the deployment in favour of a newer commit."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Start:
     """Start an instance, from a fitting standby if there is one."""
 
@@ -97,6 +118,7 @@ class Prepare:
     """Create a standby, ready to be started."""
 
     revision: Revision
+    warm: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +159,21 @@ class Promote:
 
 
 @dataclass(frozen=True, slots=True)
+class Adopt:
+    """The candidate serves from now on."""
+
+    revision: Revision
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The candidate will not do; what served goes on."""
+
+    revision: Revision
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class RollBack:
     """The deployment failed; what it started goes away, what served goes on."""
 
@@ -168,6 +205,8 @@ Action = (
     Begin
     | Deploy
     | Build
+    | CancelBuild
+    | Supersede
     | Start
     | Prepare
     | Freeze
@@ -175,6 +214,8 @@ Action = (
     | Stop
     | Remove
     | Promote
+    | Adopt
+    | Refuse
     | RollBack
     | Fail
     | Finish
@@ -197,6 +238,7 @@ def plan(s: Situation) -> Plan:
     operation, ends_at = _paced(s, _operation(s))
     actions = (
         *operation,
+        *_trial(s),
         *starts,
         *_surplus(s, wanted),
         *_strangers(s, wanted),
@@ -217,12 +259,15 @@ def _wanted(s: Situation) -> Mapping[RevisionId, tuple[Revision, int]]:
         wanted[s.serving.id] = (s.serving, _size(s))
     if s.target is not None and _deploys(s):
         wanted[s.target.id] = (s.target, _target_size(s))
+    if s.candidate is not None and _serves(s):
+        wanted[s.candidate.id] = (s.candidate, _candidate_size(s))
     return wanted
 
 
 def _serves(s: Situation) -> bool:
     if s.operation is None:
-        return s.service.status is ServiceStatus.RUNNING
+        failed = s.developing and s.service.status is ServiceStatus.CREATE_FAILED
+        return s.service.status is ServiceStatus.RUNNING or failed
     match s.operation.type:
         case OperationType.PAUSE_SERVICE | OperationType.DELETE_SERVICE:
             return s.operation.status is OperationStatus.PENDING and not s.service.paused
@@ -238,6 +283,7 @@ def _deploys(s: Situation) -> bool:
         and s.operation.deploys
         and s.operation.status is OperationStatus.IN_PROGRESS
         and not s.operation.reason
+        and not s.operation.cancelled
     )
 
 
@@ -259,6 +305,12 @@ def _target_size(s: Situation) -> int:
     same = s.serving is not None and s.target is not None and s.serving.id == s.target.id
     serving = 0 if same else len([i for i in _of(s, s.serving) if i.health is Health.HEALTHY])
     return max(1, floor, min(serving, s.service.configuration.scaling.max_size))
+
+
+def _candidate_size(s: Situation) -> int:
+    scaling = s.service.configuration.scaling
+    serving = len([i for i in _of(s, s.serving) if i.health is Health.HEALTHY])
+    return max(1, scaling.min_size, min(serving, scaling.max_size))
 
 
 def _of(s: Situation, revision: Revision | None) -> tuple[Instance, ...]:
@@ -326,7 +378,7 @@ def _queued(s: Situation) -> tuple[Action, ...]:
     """A commit or image is deployed over what runs, and mends what could not be created."""
     commit = s.service.queued
     deployable = {ServiceStatus.RUNNING, ServiceStatus.CREATE_FAILED}
-    if commit is None or s.service.status not in deployable:
+    if commit is None or s.holding or s.service.status not in deployable:
         return ()
     return (Deploy(commit),)
 
@@ -348,9 +400,11 @@ def _progress(s: Situation, operation: Operation) -> tuple[Action, ...]:
 
 
 def _deployment(s: Situation, operation: Operation) -> tuple[Action, ...]:
-    failure = operation.reason or _deployment_failure(s, operation)
+    failure = operation.reason or operation.cancelled or _deployment_failure(s, operation)
     if failure:
-        return (_failed(s, failure),)
+        return _failed(s, operation, failure)
+    if newer := cancelling.superseded(s.service, operation, s.now):
+        return (Supersede(newer),)
     if s.target is None:
         return (Build(),) if s.build is BuildState.NONE else ()
     healthy = [i for i in _of(s, s.target) if i.health is Health.HEALTHY]
@@ -382,6 +436,26 @@ def _deadline(s: Situation, operation: Operation) -> Epoch | None:
     return Epoch(operation.deadline + waited)
 
 
+def _trial(s: Situation) -> tuple[Action, ...]:
+    """Of the working tree: it takes over when it is healthy, as a deployment does."""
+    if s.candidate is None or not _serves(s):
+        return ()
+    failure = _trial_failure(s)
+    if failure:
+        return (Refuse(s.candidate, failure),)
+    healthy = [i for i in _of(s, s.candidate) if i.health is Health.HEALTHY]
+    return (Adopt(s.candidate),) if len(healthy) >= _candidate_size(s) else ()
+
+
+def _trial_failure(s: Situation) -> str:
+    if s.candidate is None:
+        return ""
+    if s.candidate.id in s.start_failures:
+        return s.start_failures[s.candidate.id]
+    mine = (i for i in s.instances if i.revision == s.candidate.id)
+    return next((_why(i) for i in mine if _failed_one(i)), "")
+
+
 def _failed_one(i: Instance) -> bool:
     """Not one that this side stopped."""
     if i.draining:
@@ -395,10 +469,13 @@ def _why(i: Instance) -> str:
     return f"container {i.observed.exit}" if i.observed.exit else "health check failed"
 
 
-def _failed(s: Situation, reason: str) -> Action:
-    if s.service.revision is None:
-        return Finish(OperationStatus.FAILED, ServiceStatus.CREATE_FAILED, reason)
-    return RollBack(reason)
+def _failed(s: Situation, operation: Operation, reason: str) -> tuple[Action, ...]:
+    if s.build in {BuildState.RUNNING, BuildState.ENDING}:
+        return (CancelBuild(reason),) if s.build is BuildState.RUNNING else ()
+    if s.service.revision is not None:
+        return (RollBack(reason),)
+    finish = Finish(OperationStatus.FAILED, ServiceStatus.CREATE_FAILED, reason)
+    return _until_gone(s, finish) if operation.cancelled else (finish,)
 
 
 def _rolling_back(s: Situation, operation: Operation) -> tuple[Action, ...]:
@@ -452,6 +529,8 @@ def _starts(s: Situation, wanted: Mapping[RevisionId, tuple[Revision, int]]) -> 
 
 def _target_failed(s: Situation, revision: Revision) -> bool:
     """A deployment is judged by its first instances: what failed is not tried again."""
+    if revision is s.candidate:
+        return bool(_trial_failure(s))
     if revision is not s.target or not _deploys(s) or s.operation is None:
         return False
     return bool(_deployment_failure(s, s.operation))
@@ -459,7 +538,7 @@ def _target_failed(s: Situation, revision: Revision) -> bool:
 
 def _surplus(s: Situation, wanted: Mapping[RevisionId, tuple[Revision, int]]) -> Iterable[Action]:
     for revision, count in wanted.values():
-        if revision is s.target and revision is not s.serving:
+        if revision is not s.serving and (revision is s.target or revision is s.candidate):
             continue
         mine = [i for i in _of(s, revision) if i.id not in s.busy]
         # Those that are not needed most: not serving, then resting longest.
@@ -525,9 +604,10 @@ def _standbys(
         if i not in spare[:1]:
             yield Remove(i.id)
     ready = s.standby and s.operation is None and s.serving is not None and bool(wanted)
+    ready = ready and s.candidate is None
     settled = not s.preparing and not spare and not any(s.launching.values())
     if ready and settled and s.serving is not None and _enough(s):
-        yield Prepare(s.serving)
+        yield Prepare(s.serving, warm=s.developing)
 
 
 def _enough(s: Situation) -> bool:

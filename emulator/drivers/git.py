@@ -24,9 +24,12 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
+from emulator.drivers import working_tree
 from emulator.drivers.process import MissingProgramError, ProcessError, run, stream
 from emulator.drivers.watch import Watcher, common_directory
+from emulator.drivers.working_tree import Origin, WorkingTree
 from emulator.model.errors import RepositoryError
+from emulator.model.identifiers import Epoch
 from emulator.model.source import Commit, TreeFile
 
 PATIENCE = 60.0  # seconds for one question to git
@@ -98,6 +101,7 @@ class GitRepositories:
         self._watcher = watcher
         self._memory = _Memory(REMEMBERED)
         self._empty = _EmptyRepositories(scratch)
+        self._working: dict[Path, WorkingTree] = {}
 
     async def resolve(self, repository: str, branch: str) -> Commit:
         place = await self._find(repository)
@@ -166,6 +170,35 @@ class GitRepositories:
             async for _ in changes:
                 yield
 
+    async def snapshot(self, repository: str) -> str:
+        return await (await self._working_tree(repository)).snapshot()
+
+    async def saves(self, repository: str) -> AsyncGenerator[Epoch]:
+        tree = await self._working_tree(repository)
+        async with aclosing(tree.saves(self._watcher)) as moments:
+            async for moment in moments:
+                yield moment
+
+    async def _working_tree(self, repository: str) -> WorkingTree:
+        """One for each place, as they do not work on the same index at once."""
+        place = await self._find(repository)
+        found = await asyncio.to_thread(working_tree.find, place.path)
+        if found is None:
+            raise RepositoryError(f"{place.path} is a bare repository: it has no files to work on")
+        root, directory = found
+        known = self._working.get(root)
+        if known is None or known.origin.empty != place.empty:
+            origin = Origin(
+                root=root,
+                directory=directory,
+                repository=place.directory,
+                empty=place.empty,
+                environment=self._environment,
+                safe=SAFE,
+            )
+            known = self._working[root] = WorkingTree(origin)
+        return known
+
     async def close(self) -> None:
         """Remove the empty repositories (the end of the process would, too)."""
         await asyncio.to_thread(self._empty.remove)
@@ -227,6 +260,9 @@ class GitRepositories:
         return self._environment | {
             "GIT_DIR": str(place.empty / form),
             "GIT_OBJECT_DIRECTORY": str(place.directory / "objects"),
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": working_tree.alternate(
+                working_tree.own_directory(place.empty, place.directory) / "objects"
+            ),
         }
 
 

@@ -10,8 +10,8 @@ import logging
 import os
 import threading
 import warnings
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -30,6 +30,7 @@ from watchdog.events import (
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver, ObservedWatch
 
+from emulator.model.identifiers import Epoch
 from emulator.ports import Clock
 
 EVERY = 5.0  # seconds between two looks where events come as well
@@ -93,15 +94,21 @@ def _first_line(path: Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A directory to watch, by path and identity; `names` are those of interest, if not all."""
+    """A directory to watch, by path and identity; `names` are those of interest, if not all,
+    `apart` are paths below that are of none.
+    """
 
     path: str
     identity: tuple[int, int]
     recursive: bool = False
     names: frozenset[str] = frozenset()
+    apart: frozenset[str] = frozenset()
 
     def matters(self, event: FileSystemEvent) -> bool:
-        name = Path(os.fsdecode(event.dest_path or event.src_path)).name
+        path = os.fsdecode(event.dest_path or event.src_path)
+        if any(path == each or path.startswith(f"{each}/") for each in self.apart):
+            return False
+        name = Path(path).name
         return not name.endswith(LOCK) and (not self.names or name in self.names)
 
 
@@ -160,6 +167,13 @@ def _place(path: Path, *, recursive: bool = False, names: frozenset[str] = froze
     return Place(str(path), (seen.st_dev, seen.st_ino), recursive, names)
 
 
+Look = Callable[[str], Awaitable[Sight]]
+
+
+async def _look_aside(path: str) -> Sight:
+    return await asyncio.to_thread(look, path)
+
+
 class Watcher:
     """Tells of changes in any number of repositories; needs no closing but that of `watch`."""
 
@@ -173,31 +187,43 @@ class Watcher:
         """Yields at once, and after each change to the references of the repository at `path`;
         also when the repository goes away, and when it is back.
         """
+        async with aclosing(self.follow(path, _look_aside, SETTLE)) as moments:
+            async for _ in moments:
+                yield
+
+    async def follow(self, path: str, look: Look, settle: float) -> AsyncGenerator[Epoch]:
+        """The same for whatever `look` sees: the moment at which each change was first heard of.
+        What comes within `settle` seconds is one change.
+        """
         changed = asyncio.Event()
         listener = _Listener(asyncio.get_running_loop(), changed)
+        heard = self._clock.now()
         try:
             while True:
-                sight = await asyncio.to_thread(look, path)
+                sight = await look(path)
                 told = await asyncio.to_thread(self._notifier.listen, listener, sight.places)
-                yield
-                await self._change(path, sight, changed, self._every if told else self._alone)
+                yield heard
+                every = self._every if told else self._alone
+                looking = self._look_for_change(path, look, sight, changed, every)
+                await self._change(changed, looking)
+                heard = self._clock.now()
+                await self._clock.sleep(settle)
+                changed.clear()
         finally:
             await asyncio.to_thread(self._notifier.forget, listener)
 
-    async def _change(self, path: str, sight: Sight, changed: asyncio.Event, every: float) -> None:
+    async def _change(self, changed: asyncio.Event, looking: Coroutine[None, None, None]) -> None:
         async with asyncio.TaskGroup() as group:
-            looking = group.create_task(self._look_for_change(path, sight, changed, every))
+            task = group.create_task(looking)
             await changed.wait()
-            looking.cancel()
-        await self._clock.sleep(SETTLE)
-        changed.clear()
+            task.cancel()
 
     async def _look_for_change(
-        self, path: str, sight: Sight, changed: asyncio.Event, every: float
+        self, path: str, look: Look, sight: Sight, changed: asyncio.Event, every: float
     ) -> None:
         while not changed.is_set():
             await self._clock.sleep(every)
-            if await asyncio.to_thread(look, path) != sight:
+            if await look(path) != sight:
                 changed.set()
 
 

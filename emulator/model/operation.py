@@ -68,6 +68,8 @@ class Operation:
     `automatic` tells a deployment that a commit or image caused from one that was asked for.
     `deadline` is set when it goes IN_PROGRESS; it is for the work, not for App Runner's pace.
     `reason` tells why it failed; while it is IN_PROGRESS, that this is already settled.
+    `cancelled` tells why it has to end although it has not failed; it is the emulator's own.
+    `pushed` tells a deployment that a commit caused and whose pusher waits for it.
     """
 
     id: OperationId
@@ -82,6 +84,8 @@ class Operation:
     target: RevisionId | None = None
     automatic: bool = False
     reason: str = ""
+    cancelled: str = ""
+    pushed: bool = False
 
     @property
     def ended(self) -> bool:

@@ -32,7 +32,8 @@ class Service:
     `revisions` counts the revisions made so far. `seen_commit` is the newest commit that was
     seen (of an image service: the id of the image that its name meant last, None while there is
     none here); `queued` is one that arrived and is still to be deployed, for example because an
-    operation is in progress.
+    operation is in progress. `pushed` is the last commit that a `git push` to the emulator brought.
+    `superseded` counts the automatic deployments that gave way to a newer commit, in a row.
     """
 
     id: ServiceId
@@ -49,6 +50,8 @@ class Service:
     paused: bool = False
     seen_commit: str | None = None
     queued: str | None = None
+    pushed: str | None = None
+    superseded: int = 0
     created_at: Epoch
     updated_at: Epoch
     deleted_at: Epoch | None = None

@@ -802,6 +802,7 @@ async def _default(aws: Aws) -> list[str]:
     return [row["AutoScalingConfigurationArn"] for row in rows if row["IsDefault"]]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_control_plane_is_what_its_model_is():
     chosen = settings()

@@ -393,3 +393,16 @@ async def test_a_mistake_of_ours_in_one_service_does_not_take_the_others_along(e
     assert not emulator.dead
     lease = await balancer(emulator).acquire()
     assert lease.instance
+
+
+async def test_a_full_disk_while_the_deleted_are_forgotten_does_not_end_the_emulator(machine):
+    async with Emulator(machine) as emulator:
+        await created(emulator)
+        await emulator.platform.delete("hello")
+        await emulator.at_rest()
+        machine.store.failure = StoreError("no space left on device")
+        await machine.clock.sleep(2 * 3600)
+        assert not emulator.dead
+        machine.store.failure = None
+        await machine.clock.sleep(1200)
+        assert emulator.platform.ledgers() == ()

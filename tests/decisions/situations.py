@@ -61,6 +61,7 @@ def operation(
     target: Revision | None = None,
     deadline: float | None = None,
     reason: str = "",
+    cancelled: str = "",
 ) -> Operation:
     return Operation(
         id=OperationId("00000001-0000-4000-8000-000000000000"),
@@ -72,6 +73,7 @@ def operation(
         target=target.id if target else None,
         deadline=Epoch(deadline) if deadline is not None else None,
         reason=reason,
+        cancelled=cancelled,
     )
 
 

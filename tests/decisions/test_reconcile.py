@@ -9,6 +9,7 @@ from emulator.decisions.reconcile import (
     Begin,
     Build,
     BuildState,
+    CancelBuild,
     Close,
     Deploy,
     Drain,
@@ -21,6 +22,7 @@ from emulator.decisions.reconcile import (
     RollBack,
     Start,
     Stop,
+    Supersede,
     plan,
 )
 from emulator.model.instance import ContainerState, Health, Instance, InstanceState
@@ -396,9 +398,70 @@ class TestPace:
             service(IN_PROGRESS), operation=creating, build=BuildState.RUNNING, pace=REALISTIC
         )
         assert plan(s).due == NOW + 1203
-        assert plan(replace(s, now=NOW + 1203)).actions == (
+        late = replace(s, now=NOW + 1203)
+        assert plan(late).actions == (CancelBuild("it took too long"),)
+        assert plan(replace(late, build=BuildState.NONE)).actions == (
             Finish(OperationStatus.FAILED, ServiceStatus.CREATE_FAILED, "it took too long"),
         )
+
+
+class TestCancelling:
+    def test_a_pending_operation_is_begun_first(self):
+        pending = operation(status=OperationStatus.PENDING, cancelled="enough")
+        assert actions(service(IN_PROGRESS, revision=R1), OLD, operation=pending, serving=R1) == (
+            Begin(),
+        )
+
+    def test_a_build_under_way_is_ended_once_and_waited_for(self):
+        s = situation(
+            service(IN_PROGRESS, revision=R1),
+            OLD,
+            operation=operation(cancelled="enough"),
+            serving=R1,
+            build=BuildState.RUNNING,
+        )
+        assert plan(s).actions == (CancelBuild("enough"),)
+        assert plan(replace(s, build=BuildState.ENDING)).actions == ()
+        assert plan(replace(s, build=BuildState.NONE)).actions == (RollBack("enough"),)
+
+    def test_what_could_be_promoted_is_not(self):
+        wanted = actions(
+            service(IN_PROGRESS, revision=R1),
+            OLD,
+            instance("new", R2),
+            operation=operation(target=R2, cancelled="enough"),
+            serving=R1,
+            target=R2,
+        )
+        assert wanted == (RollBack("enough"), Drain("new", "its revision does not serve"))
+
+    def test_a_create_ends_when_its_instances_are_gone(self):
+        s = situation(
+            service(IN_PROGRESS),
+            instance("new", R1),
+            operation=operation(OperationType.CREATE_SERVICE, target=R1, cancelled="enough"),
+            target=R1,
+        )
+        assert plan(s).actions == (Drain("new", "its revision does not serve"),)
+        assert plan(replace(s, instances=(), launching={R1.id: 1})).actions == ()
+        failed = Finish(OperationStatus.FAILED, ServiceStatus.CREATE_FAILED, "enough")
+        assert plan(replace(s, instances=())).actions == (failed,)
+
+    def test_the_first_reason_counts(self):
+        failing = operation(reason="pip failed", cancelled="enough")
+        wanted = actions(service(IN_PROGRESS, revision=R1), OLD, operation=failing, serving=R1)
+        assert wanted == (RollBack("pip failed"),)
+
+    def test_a_newer_commit_cancels_an_automatic_deployment_that_builds(self):
+        automatic = replace(operation(), commit="a" * 40, automatic=True)
+        wanted = actions(
+            service(IN_PROGRESS, revision=R1, queued="b" * 40),
+            OLD,
+            operation=automatic,
+            serving=R1,
+            build=BuildState.RUNNING,
+        )
+        assert wanted == (Supersede("superseded by commit bbbbbbb"),)
 
 
 def test_what_a_deleted_service_leaves_is_drained_with_that_reason():
@@ -466,7 +529,9 @@ def any_situation(draw):
     return situation(
         value,
         *instances,
-        operation=operation(type_, status, target=target) if under_way else None,
+        operation=_cancelled_or_not(draw, operation(type_, status, target=target))
+        if under_way
+        else None,
         serving=serving,
         target=target if under_way else None,
         size=draw(st.integers(0, 3)),
@@ -475,6 +540,35 @@ def any_situation(draw):
         closed=draw(st.booleans()),
         freeze_after=draw(st.sampled_from([None, 0.0, 10.0])),
     )
+
+
+def _cancelled_or_not(draw, value):
+    cancelled = draw(st.sampled_from(["", "enough"])) if value.deploys else ""
+    return replace(value, cancelled=cancelled, automatic=draw(st.booleans()), commit="a")
+
+
+@given(any_situation())
+def test_a_cancelled_deployment_starts_builds_and_promotes_nothing(s):
+    if s.operation is None or not s.operation.cancelled:
+        return
+    done = plan(s).actions
+    assert not [a for a in done if isinstance(a, Build | Promote | Supersede | Fail)]
+    assert all(a.revision is s.serving for a in done if isinstance(a, Start))
+
+
+@given(any_situation())
+def test_a_deployment_never_ends_before_its_build_has(s):
+    if s.operation is None or s.operation.status is not OperationStatus.IN_PROGRESS:
+        return
+    if s.operation.deploys and s.build in {BuildState.RUNNING, BuildState.ENDING}:
+        assert not [a for a in plan(s).actions if isinstance(a, Finish | RollBack)]
+
+
+@given(any_situation(), st.floats(0.1, 100))
+def test_nobody_waits_for_the_end_of_what_is_cancelled(s, speed):
+    if s.operation is not None and s.operation.cancelled:
+        paced = replace(s, pace=Pace(mode=PaceMode.REALISTIC, speed=speed))
+        assert plan(paced).actions == plan(s).actions
 
 
 @given(any_situation())
@@ -532,6 +626,8 @@ def split(actions):
 
 @given(any_situation(), st.floats(0.1, 100))
 def test_the_realistic_pace_delays_the_end_of_an_operation_and_nothing_else(s, speed):
+    if s.operation is not None and s.operation.cancelled:
+        return  # that is not App Runner's
     paced = replace(s, pace=Pace(mode=PaceMode.REALISTIC, speed=speed))
     ends, rest = split(plan(s).actions)
     held, rest_of_paced = split(plan(paced).actions)

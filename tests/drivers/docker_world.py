@@ -27,6 +27,7 @@ from emulator.model.instance import Endpoint, ObservedInstance
 from emulator.model.revision import Revision, SourceTree
 from emulator.model.service import Service, ServiceStatus
 from emulator.model.settings import Limits
+from emulator.model.source import TreeFile
 from tests.fakes.logs import FakeLogs
 
 IMAGES = ("apprunner-emulator/debian:bookworm", "debian:bookworm-slim")
@@ -106,6 +107,14 @@ class Trees:
         while chunk := await process.stdout.read(65536):
             yield chunk
         await process.wait()
+
+    async def files(self, _: str, tree: str) -> tuple[TreeFile, ...]:
+        listed = await asyncio.to_thread(self._git, "ls-tree", "-rl", tree)
+        rows = [line.split(maxsplit=4) for line in listed.splitlines()]
+        return tuple(
+            TreeFile(path=path, mode=mode, blob=blob, size=int(size))
+            for mode, _, blob, size, path in rows
+        )
 
     def _add(self, name: str, mode: str, content: str) -> None:
         blob = self._git("hash-object", "-w", "--stdin", given=content)

@@ -46,6 +46,18 @@ def test_other_control_characters_are_left_out_but_not_tabs():
     assert feed("a\x07\x00\tb\x1b]0;title\x07c\n") == ["a\tbc"]
 
 
+def test_only_images_that_a_step_has_made_are_its_own():
+    build, _ = output()
+    lines = [
+        *("Step 1/4 : FROM debian", f" ---> {'a' * 12}"),
+        *("Step 2/4 : RUN one", " ---> Using cache", f" ---> {'b' * 12}"),
+        *("Step 3/4 : RUN two", f" ---> Running in {'c' * 12}", f" ---> {'d' * 12}"),
+        *("Step 4/4 : COPY . .", f" ---> {'e' * 12}"),
+    ]
+    build.feed({"stream": "\n".join(lines) + "\n"})
+    assert build.outcome.made == ("d" * 12, "e" * 12)
+
+
 def test_a_line_without_an_end_does_not_fill_the_memory():
     lines = Lines()
     got = [line for _ in range(100) for line in lines.feed("x" * 10_000)]

@@ -129,6 +129,11 @@ class Bench:
         params = {"all": True, "filters": filters}
         return await self.engine.get("/containers/json", params)
 
+    async def images(self):
+        """Also those of single steps."""
+        params = {"all": True, "filters": {"label": [self.mark]}}
+        return sorted(i["Id"] for i in await self.engine.get("/images/json", params))
+
     async def clean(self):
         """All that carries this owner's label, and what failed builds left."""
         for label in (f"{PREFIX}owner={self.owner}", self.mark):
@@ -242,6 +247,32 @@ async def test_lines_come_while_the_command_runs_and_cancelling_leaves_nothing(b
     assert building.cancelled()
     assert not await bench.has_container(step)
     assert await bench.builder().find(f"apprunner-emulator-test:{bench.owner}") is None
+
+
+async def test_cancelling_leaves_no_image_of_the_steps_that_were_done(bench):
+    bench.await_line = "second"
+    steps = f"RUN : {bench.owner} && touch /one\nRUN echo second && sleep 300\n"
+    async with asyncio.TaskGroup() as group:
+        building = group.create_task(bench.build(f"FROM {DEBIAN}\n{steps}"))
+        await bench.seen.wait()
+        assert await bench.images()
+        building.cancel()
+    assert await bench.images() == []
+    assert not await bench.containers()
+
+
+async def test_cancelling_leaves_what_others_have_made(bench):
+    text = f"FROM {DEBIAN}\nRUN : {bench.owner} && touch /one\n"
+    built = await bench.build(text)
+    before = await bench.images()
+    bench.await_line = "second"
+    lie = f"RUN echo ' ---> {built.removeprefix('sha256:')}' && echo second && sleep 300\n"
+    async with asyncio.TaskGroup() as group:
+        building = group.create_task(bench.build(text + lie))
+        await bench.seen.wait()
+        building.cancel()
+    assert await bench.images() == before
+    assert (await bench.inspect(built))["RepoTags"]
 
 
 @pytest.mark.parametrize("line", ["Step 1/", "Step 2/", "Step 3/", " ---> Running in"])

@@ -244,3 +244,35 @@ async def test_nothing_listens_before_the_start_and_after_the_end(rig):
     assert await rig.instances.listening(instance) == ()
     await rig.instances.prepare(instance, rig.service, rig.revision())
     assert await rig.instances.listening(instance) == ()
+
+
+async def test_a_warm_standby_serves_another_tree_of_the_same_fingerprint(rig):
+    instance, newer = new_instance(), rig.revision("two", number=2)
+    await rig.instances.prepare(instance, rig.service, rig.revision("one"), warm=True)
+    seen = await rig.seen(instance)
+    assert seen.state is ContainerState.CREATED
+    assert (seen.revision, seen.endpoint, seen.started_at) == (None, None, None)
+    endpoint = await rig.instances.start(instance, newer)
+    assert await rig.answer(endpoint) == "two"
+    seen = await rig.seen(instance)
+    assert (seen.state, seen.revision) == (ContainerState.RUNNING, "r2")
+    assert await rig.instances.start(instance, newer) == endpoint
+
+
+async def test_a_warm_standby_outlives_a_restart_and_can_be_removed(rig):
+    used, unused = new_instance(), new_instance()
+    for instance in (used, unused):
+        await rig.instances.prepare(instance, rig.service, rig.revision("one"), warm=True)
+    rig.restart()
+    assert (await rig.seen(used)).state is ContainerState.CREATED
+    endpoint = await rig.instances.start(used, rig.revision("one"))
+    assert await rig.answer(endpoint) == "one"
+    await rig.instances.remove(unused)
+    assert await rig.seen(unused) is None
+
+
+async def test_an_application_that_dies_behind_its_gate_is_seen_to(rig):
+    instance = new_instance()
+    await rig.instances.prepare(instance, rig.service, rig.crashing(3), warm=True)
+    await rig.instances.start(instance, rig.crashing(3))
+    assert (await rig.until(instance, ContainerState.EXITED)).exit.code == 3

@@ -34,7 +34,9 @@ class FakeInstances:
         await self._call()
         return tuple(c.seen for c in self.world.containers.values())
 
-    async def prepare(self, instance: InstanceId, service: Service, revision: Revision) -> None:
+    async def prepare(
+        self, instance: InstanceId, service: Service, revision: Revision, *, warm: bool = False
+    ) -> None:
         await self._call()
         self.world.networks.add(service.id)
         if instance not in self.world.containers:

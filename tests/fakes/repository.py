@@ -5,11 +5,14 @@ import hashlib
 import io
 import tarfile
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from emulator.model.errors import RepositoryError
+from emulator.model.identifiers import Epoch
 from emulator.model.source import Commit, TreeFile
+from tests.fakes.clock import LoopClock
 
 Content = str | bytes | None
 SIGNATURE = "Test <test@example.com> 1767225600 +0000"
@@ -27,6 +30,7 @@ class _Known:
     trees: dict[str, tuple[TreeFile, ...]] = field(default_factory=dict)
     blobs: dict[str, bytes] = field(default_factory=dict)
     changed: set[asyncio.Event] = field(default_factory=set)
+    saved: dict[str, bytes] | None = None  # the working tree, where it is not what is committed
     away: bool = False
 
 
@@ -58,6 +62,14 @@ class FakeRepository:
         known.commits[commit] = (" ".join(message.partition("\n\n")[0].splitlines()), tree)
         self._point(known, branch, commit)
         return commit
+
+    def save_files(self, repository: str, files: Mapping[str, Content]) -> str:
+        """Write into the working tree (None removes a file); the id of its tree."""
+        known = self._repositories[repository]
+        content = self._working(known) | dict(files)
+        known.saved = {path: _bytes(text) for path, text in content.items() if text is not None}
+        _tell(known)
+        return _store(known, known.saved)
 
     def branch(self, repository: str, name: str, at: str) -> None:
         """Make or move a branch."""
@@ -93,12 +105,16 @@ class FakeRepository:
         return Commit(id=found[0], subject=known.commits[found[0]][0])
 
     async def tree(self, repository: str, commit: str, directory: str) -> str:
+        """`commit` may be a tree as well."""
         known = self._find(repository)
-        found = await self.commit(repository, commit)
+        root = known.trees.get(commit)
+        if root is None:
+            found = await self.commit(repository, commit)
+            root = known.trees[known.commits[found.id][1]]
         path = "/".join(part for part in PurePosixPath(directory.strip("/")).parts if part != ".")
         if ".." in path.split("/"):
             raise RepositoryError(f"the source directory {directory} leads out of the repository")
-        files = known.trees[known.commits[found.id][1]]
+        files = root
         inside = {f.path: known.blobs[f.blob] for f in files if _is_inside(f.path, path)}
         if any(f.path == path for f in files):
             raise RepositoryError(f"{path!r} in {repository} is a file")
@@ -142,6 +158,21 @@ class FakeRepository:
                 changed.clear()
         finally:
             known.changed.discard(changed)
+
+    async def snapshot(self, repository: str) -> str:
+        known = self._find(repository)
+        await _let_others_run()
+        return _store(known, {p: _bytes(c) for p, c in self._working(known).items()})
+
+    async def saves(self, repository: str) -> AsyncGenerator[Epoch]:
+        async with aclosing(self.watch(repository)) as changes:
+            async for _ in changes:
+                yield LoopClock().now()
+
+    def _working(self, known: _Known) -> dict[str, Content]:
+        if known.saved is not None:
+            return dict(known.saved)
+        return self._contents(known, next(iter(known.branches.values()), None))
 
     def _find(self, repository: str) -> _Known:
         known = self._repositories.get(repository)

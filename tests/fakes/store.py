@@ -29,7 +29,7 @@ UsageKey = tuple[ServiceId, InstanceId | None, Meter, Epoch]
 
 
 class FakeStore:
-    """Set `failure` to make every save fail; `saves` counts those that did not."""
+    """Set `failure` to make every write fail; `saves` counts the saves that did not."""
 
     def __init__(self) -> None:
         self.failure: StoreError | None = None
@@ -76,10 +76,14 @@ class FakeStore:
         return tuple(self._resources.values())
 
     async def drop(self, key: str) -> None:
+        if self.failure is not None:
+            raise self.failure
         self._resources.pop(key, None)
         await _let_others_run()
 
     async def forget(self, service: ServiceId) -> None:
+        if self.failure is not None:
+            raise self.failure
         self._services.pop(service, None)
         _drop(self._revisions, lambda each: each.service == service)
         _drop(self._operations, lambda each: each.service == service)

@@ -46,7 +46,8 @@ class World:
     most_at_once: int = 0
 
     def behaviour(self, revision: Revision) -> Behaviour:
-        return self.behaviours.get(revision.commit or revision.image, Behaviour())
+        tree = revision.source.tree if revision.source and not revision.commit else ""
+        return self.behaviours.get(revision.commit or tree or revision.image, Behaviour())
 
     def advance(self, now: float) -> None:
         """Applications that were to die by now have died."""

@@ -14,6 +14,7 @@ from emulator.model.instance import ContainerState
 from emulator.model.operation import TRANSITIONS
 from emulator.model.service import Service, ServiceStatus
 from tests.fakes.emulators import Emulator, Killed, Machine, code, configuration
+from tests.fakes.world import Behaviour
 
 SETTLED = 150.0  # virtual seconds within which everything must have come to rest
 APP = {"requirements.txt": "flask\n", "app.py": "print(1)\n"}
@@ -146,6 +147,72 @@ class ImageStory(Story):
 
 def automatic(image: str = "app:1", **scaling) -> ServiceConfiguration:
     return replace(configuration(image, **scaling), auto_deploy=True)
+
+
+class CancelStory(Story):
+    """A repository, a deployment that is cancelled while it builds, one while its instance boots,
+    and a commit that overtakes the build of another.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        super().__init__(machine)
+        self.first = machine.repository.commit_files("/repo", APP)
+        self.newest = ""
+        self._commits = 0
+        self.steps = [
+            Step(lambda p: p.create("hello", code()), lambda: self.commit() == self.first),
+            Step(self._cancel_build, lambda: self._cancelled(1), outside=True),
+            Step(self._cancel_boot, lambda: self._cancelled(2), outside=True),
+            Step(
+                self._commit_twice,
+                lambda: self._commits == 4 and self._serves_newest(),
+                outside=True,
+            ),
+        ]
+
+    def commit(self) -> str | None:
+        revision = self.serving()
+        return revision.commit if revision else None
+
+    def _cancelled(self, count: int) -> bool:
+        """So many were, nothing else was deployed, and the old version serves."""
+        operations = [o for o in self.machine.store._operations.values() if o.automatic]
+        ends = [o.status for o in operations if o.cancelled]
+        return ends == ["ROLLBACK_SUCCEEDED"] * count and self.commit() == self.first
+
+    async def _cancel_build(self, platform: Platform) -> None:
+        self._commit(1)
+        await self._cancel_when(lambda: bool(self.machine.world.helpers), platform)
+
+    async def _cancel_boot(self, platform: Platform) -> None:
+        self._commit(2)
+        await self._cancel_when(lambda: len(self._running()) > 1, platform)
+
+    async def _cancel_when(self, reached: Callable[[], bool], platform: Platform) -> None:
+        for _ in range(100):
+            if reached():
+                break
+            await self.machine.clock.sleep(0.1)
+        await platform.cancel(self.service.id)
+
+    def _serves_newest(self) -> bool:
+        return self.commit() == self.newest
+
+    def _running(self) -> dict:
+        return self.machine.world.running(self.service.id)
+
+    def _commit(self, number: int) -> None:
+        """The one of this number, unless it was made before a kill."""
+        if self._commits < number:
+            self._commits = number
+            files = {"requirements.txt": f"flask=={number}\n"}
+            self.newest = self.machine.repository.commit_files("/repo", files)
+            self.machine.world.behaviours[self.newest] = Behaviour(boot=3.0)
+
+    async def _commit_twice(self, _: Platform) -> None:
+        self._commit(3)
+        await self.machine.clock.sleep(1.0)
+        self._commit(4)
 
 
 class CodeStory(Story):

@@ -8,9 +8,9 @@ import pytest
 
 from emulator.model.settings import Pace, PaceMode, Settings
 from tests.fakes.emulators import SETTINGS, Emulator, Machine
-from tests.simulation.stories import CodeStory, ImageStory, Story
+from tests.simulation.stories import CancelStory, CodeStory, ImageStory, Story
 
-STORIES = [ImageStory, CodeStory]
+STORIES = [ImageStory, CodeStory, CancelStory]
 PACED = replace(SETTINGS, pace=Pace(mode=PaceMode.REALISTIC, speed=10))
 
 

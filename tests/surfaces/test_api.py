@@ -110,6 +110,19 @@ async def test_verbs_act(client, emulator):
     assert (await client.post("/_emulator/services/hello/dance", json={})).status == 404
 
 
+async def test_a_deployment_is_cancelled_and_nothing_else_is(client, emulator):
+    await deployed(client)
+    refused = await client.post("/_emulator/services/hello/cancel", json={})
+    body = await refused.json()
+    assert (refused.status, body["__type"]) == (400, "InvalidStateException")
+    await client.post("/_emulator/services/hello/redeploy", json={})
+    answer = await (await client.post("/_emulator/services/hello/cancel", json={})).json()
+    assert answer["Operation"]["Cancelled"] == "cancelled by the user"
+    assert (await emulator.at_rest()).status == "RUNNING"
+    rows = await (await client.get("/_emulator/services/hello/operations")).json()
+    assert rows[0]["Reason"] == "cancelled by the user"
+
+
 async def test_the_bill_is_a_document(client):
     await deployed(client)
     bill = await (await client.get("/_emulator/cost", params={"service": "hello"})).json()
@@ -144,3 +157,55 @@ async def test_a_listener_that_goes_away_is_no_error(client):
     answer.close()
     assert isinstance(answer, aiohttp.ClientResponse)
     assert (await client.get("/_emulator/health")).status == 200
+
+
+CODE = {
+    "SourceConfiguration": {
+        "CodeRepository": {
+            "RepositoryUrl": "/repo",
+            "SourceCodeVersion": {"Type": "BRANCH", "Value": "main"},
+        }
+    }
+}
+
+
+async def test_working_tree_mode_lasts_as_long_as_somebody_listens(client, emulator):
+    repository = emulator.machine.repository
+    repository.commit_files("/repo", {"requirements.txt": "", "app.py": "print(1)\n"})
+    await client.post("/_emulator/services/hello", json=CODE)
+    await emulator.at_rest()
+
+    async def described():
+        view = await (await client.get("/_emulator/services/hello")).json()
+        return view["Emulator"]
+
+    async with client.get("/_emulator/services/hello/dev") as answer:
+        rows = [json.loads(await answer.content.readline())]
+        repository.save_files("/repo", {"app.py": "print(2)\n"})
+        while "Serving" not in [row.get("What") for row in rows]:
+            rows.append(json.loads(await answer.content.readline()))
+        assert rows[-1]["Changed"] == ["app.py"]
+        own = await described()
+        assert (own["Dev"]["Repository"], own["Dev"]["Serving"]) == ("/repo", True)
+        assert "Commit" not in own
+        (listed,) = await (await client.get("/_emulator/services")).json()
+        assert listed["Dev"] is True
+        second = await client.get("/_emulator/services/hello/dev")
+        assert "already" in (await second.text())
+        answer.close()  # as a killed command does
+
+    ledger = emulator.platform.ledger("hello")
+    assert await emulator.until(lambda: ledger.dev is None, within=20)
+    assert (await described())["Commit"]
+
+
+async def test_leaving_working_tree_mode_answers_when_the_commit_serves(client, emulator):
+    repository = emulator.machine.repository
+    repository.commit_files("/repo", {"requirements.txt": "", "app.py": "print(1)\n"})
+    await client.post("/_emulator/services/hello", json=CODE)
+    await emulator.at_rest()
+    async with client.get("/_emulator/services/hello/dev") as answer:
+        await answer.content.readline()
+        left = await (await client.post("/_emulator/services/hello/dev/end")).json()
+        assert "Dev" not in left["Emulator"]
+        assert left["Emulator"]["Commit"]

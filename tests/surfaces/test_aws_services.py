@@ -724,6 +724,17 @@ class TestUpdate:
         newest = (await aws.operations(before["ServiceArn"]))[0]
         assert (newest["Type"], newest["Status"]) == ("UPDATE_SERVICE", "ROLLBACK_SUCCEEDED")
 
+    @observed(source="clients.md 1.6: nothing else may be seen during an update")
+    @pytest.mark.parametrize("image", ["app:2", "missing:1"])
+    async def test_shows_progress_and_then_a_running_service(self, aws, image):
+        arn = (await aws.service())["ServiceArn"]
+        await aws("UpdateService", ServiceArn=arn, **image_source(image))
+        seen = []
+        while "RUNNING" not in seen:
+            seen.append((await aws.described(arn))["Status"])
+            await aws.passes(0.02)
+        assert set(seen) == {BUSY, "RUNNING"}
+
     @documented(source="developer guide, manage-autoscaling: another configuration redeploys")
     async def test_to_another_auto_scaling_configuration_is_a_deployment(self, aws):
         service = await aws.service()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 
 import pytest
@@ -336,6 +337,75 @@ def test_an_emulator_that_ends_before_the_operation_is_an_error(tmp_path):
         result = apprunner(tmp_path, "pause", "hello")
     assert result.exit_code == 1
     assert "Error: The emulator ended before the operation did" in result.stderr
+
+
+def deploying(**more):
+    return {**accepted(), "Operation": operation("PENDING", Type="CREATE_SERVICE", **more)}
+
+
+def test_cancelling_is_quiet_until_it_has_ended_and_is_no_failure(tmp_path):
+    ended = feed("Ending.", status="ROLLBACK_SUCCEEDED", Reason="cancelled by the user")
+    answers = {
+        "POST services/hello/cancel": deploying(Cancelled="cancelled by the user"),
+        "GET services/1/operations/op/feed": ended,
+    }
+    with fake_emulator(tmp_path, **answers):
+        result = apprunner(tmp_path, "cancel", "hello")
+        as_json = apprunner(tmp_path, "cancel", "hello", "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == (
+        "PAUSE_SERVICE is cancelled and ended ROLLBACK_SUCCEEDED.\nhello is RUNNING.\n"
+    )
+    assert (as_json.exit_code, json.loads(as_json.stdout)) == (0, SERVICE)
+
+
+def test_where_there_is_nothing_to_cancel_it_fails(tmp_path):
+    refused = (400, {"__type": "InvalidStateException", "Message": "There is nothing to cancel."})
+    with fake_emulator(tmp_path, **{"POST services/hello/cancel": refused}):
+        result = apprunner(tmp_path, "cancel", "hello")
+    assert (result.exit_code, result.stderr) == (1, "Error: There is nothing to cancel.\n")
+
+
+def test_a_delete_that_is_refused_for_a_deployment_names_the_way_out(tmp_path):
+    message = "Service cannot be deleted in the current state: OPERATION_IN_PROGRESS."
+    refused = (400, {"__type": "InvalidStateException", "Message": message})
+    with fake_emulator(tmp_path, **{"POST services/hello/delete": refused}):
+        result = apprunner(tmp_path, "delete", "hello")
+    way_out = "If that is a deployment, apprunner cancel NAME ends it."
+    assert (result.exit_code, result.stderr) == (1, f"Error: {message}\n{way_out}\n")
+
+
+class Interrupted(Rows):
+    """While they come, the user presses Ctrl-C."""
+
+    def __iter__(self):
+        for row in list.__iter__(self):
+            os.kill(os.getpid(), signal.SIGINT)
+            yield row
+
+
+@pytest.mark.parametrize(
+    ("verb", "answer", "way_out"),
+    [
+        ("redeploy", deploying(), "; to end it: apprunner cancel hello"),
+        ("cancel", deploying(Cancelled="by the user"), ""),
+        ("pause", accepted(), ""),
+    ],
+)
+def test_ctrl_c_only_stops_following_and_says_how_to_end_a_deployment(
+    tmp_path, verb, answer, way_out
+):
+    answers = {
+        f"POST services/hello/{verb}": answer,
+        "GET services/1/operations/op/feed": Interrupted(feed()),
+    }
+    with fake_emulator(tmp_path, **answers):
+        result = apprunner(tmp_path, verb, "hello")
+    assert result.exit_code == 130
+    said = (
+        f"{answer['Operation']['Type']} of hello goes on. To follow it: apprunner events hello -f"
+    )
+    assert result.stderr.strip() == f"{said}{way_out}"
 
 
 def test_a_refusal_is_told_as_it_is(tmp_path):

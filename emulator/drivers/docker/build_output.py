@@ -18,6 +18,8 @@ _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)
 _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _STEP = re.compile(r"Step (\d+)/(\d+) : (.*)")
 _STARTED = re.compile(r" ---> Running in ([0-9a-f]{12,64})$")
+_MADE = re.compile(r" ---> ([0-9a-f]{12,64})$")
+_CACHED = " ---> Using cache"
 _REMOVED = re.compile(r"Removing intermediate container ([0-9a-f]{12,64})$")
 _FAILED = (
     re.compile(r"The command '(?P<command>.*)' returned a non-zero code: (?P<code>\d+)", re.DOTALL),
@@ -110,12 +112,15 @@ class Steps:
 
 @dataclass(slots=True)
 class Outcome:
-    """What is known of a build so far; `containers` are those of steps that have not ended."""
+    """What is known of a build so far; `containers` are those of steps that have not ended, `made`
+    the images of those that have, but for what the engine had already.
+    """
 
     began: bool = False
     image: str = ""
     error: str = ""
     containers: tuple[str, ...] = ()
+    made: tuple[str, ...] = ()
 
 
 class BuildOutput:
@@ -127,6 +132,7 @@ class BuildOutput:
         self._show = Steps(Bound(on_line, limit), prepared)
         self._lines = Lines()
         self._last: deque[str] = deque(maxlen=20)
+        self._makes = False
 
     def feed(self, message: Json) -> None:
         """A message of the classic builder's stream."""
@@ -161,6 +167,7 @@ class BuildOutput:
     def _tell(self, lines: list[str]) -> None:
         for line in lines:
             self._note_containers(line)
+            self._note_images(line)
             self._last.append(line)
             self._show(line)
 
@@ -170,6 +177,15 @@ class BuildOutput:
         if removed := _REMOVED.match(line):
             kept = (each for each in self.outcome.containers if each != removed[1])
             self.outcome.containers = tuple(kept)
+
+    def _note_images(self, line: str) -> None:
+        """A FROM names an image that was there, and so does a step that the engine remembers."""
+        if step := _STEP.fullmatch(line):
+            self._makes = not step[3].upper().startswith("FROM ")
+        elif line == _CACHED:
+            self._makes = False
+        elif self._makes and (made := _MADE.match(line)):
+            self.outcome.made = (*self.outcome.made, made[1])
 
 
 def _command_failure(message: str) -> BuildError | None:

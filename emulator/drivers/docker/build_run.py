@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from emulator.decisions.build_environment import Prepared
 from emulator.drivers.docker.build_context import DOCKERFILE, close
 from emulator.drivers.docker.build_output import BuildOutput
-from emulator.drivers.docker.engine import Engine, NotFoundError
+from emulator.drivers.docker.engine import ConflictError, Engine, NotFoundError
 from emulator.model.configuration import NOTHING
 from emulator.model.errors import BuildError, EngineError
 
@@ -30,13 +30,14 @@ class Build:
 async def run_build(
     engine: Engine, build: Build, context: AsyncGenerator[bytes, None], output: BuildOutput
 ) -> str:
-    """The id of the new image. Cancelling it ends the build in the engine; no step is left."""
+    """The id of the new image. Cancelling it ends the build in the engine; no step is left, nor an
+    image that it made: what failed is cached for the next try, of what was cancelled there is none.
+    """
     try:
-        error = await _follow(engine, build, context, output)
-    finally:
-        output.end()
-        await close(context)
-        await _remove_steps(engine, output.outcome.containers)
+        error = await _ended(engine, build, context, output)
+    except asyncio.CancelledError:
+        await _remove_images(engine, output.outcome.made)
+        raise
     if isinstance(error, EngineError) and _MISTAKE in str(error).lower():
         raise output.failure(str(error)) from error
     if error is not None:
@@ -46,6 +47,17 @@ async def run_build(
     if not output.outcome.image:
         raise EngineError(f"the engine ended the build of {build.tag} without an image")
     return output.outcome.image
+
+
+async def _ended(
+    engine: Engine, build: Build, context: AsyncGenerator[bytes, None], output: BuildOutput
+) -> Exception | None:
+    try:
+        return await _follow(engine, build, context, output)
+    finally:
+        output.end()
+        await close(context)
+        await _remove_steps(engine, output.outcome.containers)
 
 
 async def _follow(
@@ -113,6 +125,19 @@ async def _remove(engine: Engine, container: str) -> None:
         with suppress(EngineError):  # being removed already
             await engine.delete(f"/containers/{container}", {"force": True, "v": True})
         await engine.post(f"/containers/{container}/wait", {"condition": "removed"})
+
+
+async def _remove_images(engine: Engine, images: tuple[str, ...]) -> None:
+    """The last first, and only these: what another build has put on top of one needs it. A build
+    may print what it likes; what has a name is not one of its steps, or is all of it.
+    """
+    with suppress(EngineError, TimeoutError):
+        async with asyncio.timeout(_CLEANING):
+            for image in reversed(images):
+                with suppress(NotFoundError, ConflictError):
+                    found = await engine.get(f"/images/{image}/json")
+                    if not found["RepoTags"]:
+                        await engine.delete(f"/images/{image}", {"noprune": True})
 
 
 def shown(error: BuildError, prefix: str) -> BuildError:

@@ -5,6 +5,7 @@ from contextlib import suppress
 from typing import Final
 
 from emulator.drivers.docker.engine import ConflictError, Engine, Json, NotFoundError
+from emulator.drivers.docker.gates import INSIDE, waiting
 from emulator.drivers.docker.host import Host
 from emulator.drivers.docker.labels import Role, labels
 from emulator.drivers.docker.trees import MOUNT
@@ -50,15 +51,19 @@ def instance_body(
     sandbox: str,
     mounted: str | None,
     pids: int,
+    gate: str | None = None,
 ) -> Json:
-    """For the engine; `mounted` is the directory that becomes /app, None for the image's own."""
+    """For the engine; `mounted` is the directory that becomes /app, None for the image's own; `gate`
+    is what it waits at before it runs its command.
+    """
     size = revision.size
+    binds = {mounted: MOUNT, gate: INSIDE}
     body: dict[str, Json] = {
         "Image": revision.image,
         "Env": [f"{name}={value}" for name, value in _environment(revision).items()],
         "HostConfig": {
             "NetworkMode": f"container:{sandbox}",
-            "Binds": [f"{mounted}:{MOUNT}:Z"] if mounted else [],
+            "Binds": [f"{here}:{inside}:Z" for here, inside in binds.items() if here],
             "NanoCpus": min(size.cpu * 1_000_000_000 // _CPU, host.processors * 1_000_000_000),
             "Memory": size.memory * _MEGABYTE,
             "MemorySwap": size.memory * _MEGABYTE,
@@ -71,7 +76,8 @@ def instance_body(
         },
     }
     if revision.command is not None:
-        body |= {"Entrypoint": [], "Cmd": list(revision.command)}
+        command = list(revision.command)
+        body |= {"Entrypoint": [], "Cmd": waiting(command) if gate else command}
     if revision.directory is not None:
         body["WorkingDir"] = revision.directory
     return body

@@ -2,15 +2,23 @@
 
 import asyncio
 import shlex
+from collections.abc import AsyncGenerator, Collection, Iterable
 from contextlib import aclosing
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from emulator.drivers.docker.containers import create_container, remove_container
 from emulator.drivers.docker.engine import Engine
 from emulator.drivers.docker.labels import Role, labels
 from emulator.drivers.docker.records import Records
-from emulator.drivers.docker.trees import MOUNT, empty_directory, lay_tree, pack_tree
+from emulator.drivers.docker.trees import (
+    MOUNT,
+    change_tree,
+    empty_directory,
+    lay_tree,
+    pack_tree,
+)
 from emulator.model.errors import EngineError, RepositoryError
 from emulator.model.identifiers import InstanceId
 from emulator.model.revision import Revision, SourceTree
@@ -18,6 +26,27 @@ from emulator.ports import Repository
 
 _EMPTY: Final = f"cd {shlex.quote(MOUNT)} && rm -rf -- * .[!.]* ..?*"
 _PATIENCE: Final = 120.0
+_FEW: Final = 200  # files, of which a command line holds the names
+_PLAIN_FILES: Final = frozenset({"100644", "100755"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """Between two trees: paths of plain files that come or change, and of those that are gone."""
+
+    come: tuple[str, ...]
+    gone: tuple[str, ...]
+
+
+def _any_below(paths: Iterable[str], links: Collection[str]) -> bool:
+    parts = (PurePosixPath(path) for path in paths)
+    return any(str(p) in links or any(str(q) in links for q in p.parents) for p in parts)
+
+
+async def _nothing() -> AsyncGenerator[bytes, None]:
+    pieces: tuple[bytes, ...] = ()
+    for piece in pieces:
+        yield piece
 
 
 class InstanceFiles:
@@ -37,12 +66,45 @@ class InstanceFiles:
         if source is None or record is None or record.tree == source.tree:
             return
         await self._records.update(instance, tree=None)
-        archive = self._repository.archive(source.repository, source.tree)
+        old = record.tree if record.revision is None else None  # else it has written there
         try:
-            await lay_tree(archive, source.links, self._records.app(instance))
+            difference = await self._difference(source, old) if old else None
+            if difference is None:
+                archive = self._repository.archive(source.repository, source.tree)
+                await lay_tree(archive, source.links, self._records.app(instance))
+            else:
+                await self._change(instance, source, difference)
         except RepositoryError as error:
             raise EngineError(str(error)) from error
         await self._records.update(instance, tree=source.tree)
+
+    async def _difference(self, source: SourceTree, old: str) -> Difference | None:
+        """None where it is better laid as a whole."""
+        try:
+            before = await self._listed(source.repository, old)
+        except RepositoryError:
+            return None  # a working tree's of another run of the emulator
+        after = await self._listed(source.repository, source.tree)
+        paths = [p for p in before.keys() | after.keys() if before.get(p) != after.get(p)]
+        modes = {side[p][0] for p in paths for side in (before, after) if p in side}
+        hidden = {link for link, _ in source.links}
+        if len(paths) > _FEW or not modes <= _PLAIN_FILES or _any_below(paths, hidden):
+            return None
+        come = tuple(p for p in paths if p in after)
+        return Difference(come=come, gone=tuple(p for p in paths if p not in after))
+
+    async def _listed(self, repository: str, tree: str) -> dict[str, tuple[str, str]]:
+        files = await self._repository.files(repository, tree)
+        return {f.path: (f.mode, f.blob) for f in files}
+
+    async def _change(
+        self, instance: InstanceId, source: SourceTree, difference: Difference
+    ) -> None:
+        come, app = difference.come, self._records.app(instance)
+        archive = (
+            self._repository.archive(source.repository, source.tree, come) if come else _nothing()
+        )
+        await change_tree(archive, difference.gone, app)
 
     async def send(self, container: str, source: SourceTree) -> None:
         """Into a container of an engine that cannot mount what is here; it must not run yet."""

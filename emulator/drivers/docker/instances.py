@@ -5,6 +5,7 @@ network, and the source tree that is mounted at /app. All carry the instance's i
 whatever a kill left of one is found, and finished or removed, by asking the engine.
 """
 
+import asyncio
 import math
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -24,6 +25,7 @@ from emulator.drivers.docker.engine import ConflictError, Engine, Json, NotFound
 from emulator.drivers.docker.events import Changes
 from emulator.drivers.docker.files import InstanceFiles
 from emulator.drivers.docker.freezer import Freezers
+from emulator.drivers.docker.gates import Gates
 from emulator.drivers.docker.host import Hosts
 from emulator.drivers.docker.leftovers import NEW_SERVICE, Leftovers
 from emulator.drivers.docker.observation import Parts
@@ -77,6 +79,7 @@ class DockerInstances:
             logs=self._logs,
             freezers=self._freezers,
         )
+        self._gates = Gates(self._records)
         self._preparing: set[InstanceId] = set()
         self._thaws: Counter[InstanceId] = Counter()
 
@@ -88,12 +91,18 @@ class DockerInstances:
         return self._changes.follow()
 
     async def observe(self) -> tuple[ObservedInstance, ...]:
+        for instance, record in (await self._records.all()).copy().items():
+            if record.waiting and record.revision is not None:
+                await self._let_go(instance)  # a kill came between
         return await self._view.observe(hidden=self._preparing)
 
     async def listening(self, instance: InstanceId) -> tuple[Endpoint, ...]:
         return await self._view.listening(instance)
 
-    async def prepare(self, instance: InstanceId, service: Service, revision: Revision) -> None:
+    async def prepare(
+        self, instance: InstanceId, service: Service, revision: Revision, *, warm: bool = False
+    ) -> None:
+        warm = warm and await self._can_wait(revision)
         found = await self._view.find(instance)
         if found is not None:
             if found.container and found.connected and found.fingerprint == revision.fingerprint:
@@ -101,7 +110,9 @@ class DockerInstances:
             await self.remove(instance)  # what a kill left of it
         self._preparing.add(instance)
         try:
-            await self._prepare_or_repeat(instance, service, revision)
+            await self._prepare_or_repeat(instance, service, revision, warm=warm)
+            if warm:
+                await self._warm_up(instance)
         except EngineError:
             with suppress(EngineError):
                 await self.remove(instance)
@@ -115,15 +126,21 @@ class DockerInstances:
         endpoint = found.endpoint(host) if found else None
         if found is None or found.container is None or endpoint is None:
             raise EngineError(f"instance {instance} is not prepared, or its sandbox is gone")
-        if found.up:
+        record = await self._records.find(instance)
+        gated, waits = record is not None and record.gated, found.waits(record)
+        if found.up and not waits:
             return endpoint
-        _check_fit(found, revision)
+        _check_fit(found, revision, waits=waits)
         container = found.container["Id"]
         await self._lay(instance, container, revision)
+        attachment = attachment_of(found.sandbox)
         await self._records.update(
-            instance, revision=revision.id, attachment=attachment_of(found.sandbox), exit_code=None
+            instance, revision=revision.id, attachment=attachment, exit_code=None, waiting=gated
         )
-        await self._start(instance, container)
+        if not waits:
+            await self._start(instance, container)
+        if gated:
+            await self._let_go(instance)
         self._logs.follow(instance, found.service, container)
         return endpoint
 
@@ -161,6 +178,7 @@ class DockerInstances:
             await self._finish(found)
             await self._remove_containers(found)
         self._freezers.forget(instance)
+        self._gates.forget(instance)
         del self._thaws[instance]
         await self._files.remove(instance)
 
@@ -186,7 +204,7 @@ class DockerInstances:
     # ---- steps
 
     async def _prepare_or_repeat(
-        self, instance: InstanceId, service: Service, revision: Revision
+        self, instance: InstanceId, service: Service, revision: Revision, *, warm: bool
     ) -> None:
         """What a killed emulator asked for may still be on its way.
 
@@ -194,16 +212,22 @@ class DockerInstances:
         """
         for pause in _PAUSES:
             try:
-                return await self._prepare(instance, service, revision)
+                return await self._prepare(instance, service, revision, warm=warm)
             except ConflictError:
                 await self._clock.sleep(pause)
                 await self.remove(instance)
-        return await self._prepare(instance, service, revision)
+        return await self._prepare(instance, service, revision, warm=warm)
 
-    async def _prepare(self, instance: InstanceId, service: Service, revision: Revision) -> None:
+    async def _prepare(
+        self, instance: InstanceId, service: Service, revision: Revision, *, warm: bool
+    ) -> None:
         """All that takes time at once: whatever a kill leaves of it, `observe` can tell."""
         name = f"apprunner-{service.name}-{instance[:8]}"
-        await self._records.create(instance, Record(service=service.id, image=revision.image))
+        await self._records.create(
+            instance, Record(service=service.id, image=revision.image, gated=warm)
+        )
+        if warm:
+            await asyncio.to_thread(self._gates.make, instance)
         sandbox = await self._sandboxes.create(
             f"{name}-sandbox", instance, service.id, revision.port
         )
@@ -224,12 +248,15 @@ class DockerInstances:
     ) -> None:
         host = await self._hosts.here()
         mounts = revision.source is not None and host.shared
+        record = await self._records.find(instance)
+        gated = record is not None and record.gated
         body = instance_body(
             revision,
             host=host,
             sandbox=sandbox,
             mounted=str(self._records.app(instance)) if mounts else None,
             pids=self._limits.pids,
+            gate=str(self._gates.path(instance)) if gated else None,
         )
         body["Labels"] = labels
         try:
@@ -239,6 +266,24 @@ class DockerInstances:
                 raise
             body["HostConfig"]["Init"] = False
             await create_container(self._engine, name, body)
+
+    async def _can_wait(self, revision: Revision) -> bool:
+        """In a shell, which an image whose sources are laid over it has."""
+        shared = (await self._hosts.here()).shared
+        return shared and revision.source is not None and revision.command is not None
+
+    async def _warm_up(self, instance: InstanceId) -> None:
+        """Noted when it is so: one that was killed before is a stranger."""
+        found = await self._view.find(instance)
+        if found is None or found.container is None:
+            raise EngineError(f"instance {instance} was removed while it was prepared")
+        await self._engine.post(f"/containers/{found.container['Id']}/start")
+        attachment = attachment_of(found.sandbox)
+        await self._records.update(instance, waiting=True, attachment=attachment)
+
+    async def _let_go(self, instance: InstanceId) -> None:
+        await asyncio.to_thread(self._gates.open, instance)
+        await self._records.update(instance, waiting=False)
 
     async def _prefill(self, instance: InstanceId, revision: Revision) -> None:
         if (await self._hosts.here()).shared:
@@ -293,8 +338,8 @@ class DockerInstances:
         return ""
 
 
-def _check_fit(found: Parts, revision: Revision) -> None:
-    if not found.created:
+def _check_fit(found: Parts, revision: Revision, *, waits: bool) -> None:
+    if not found.created and not waits:
         raise EngineError(f"instance {found.instance} has ended; an instance never starts twice")
     if found.fingerprint != revision.fingerprint:
         raise EngineError(f"instance {found.instance} was prepared for another configuration")

@@ -40,6 +40,10 @@ class Parts:
     def up(self) -> bool:
         return self.container is not None and self.container["State"] in _UP
 
+    def waits(self, record: Record | None) -> bool:
+        """It runs, but not yet for any revision: a warm standby."""
+        return self.up and record is not None and record.waiting and record.revision is None
+
     @property
     def connected(self) -> bool:
         return self.sandbox is not None and self.sandbox["State"] == "running"
@@ -124,7 +128,7 @@ def observed(
 ) -> ObservedInstance:
     """One instance as it is."""
     state, end = _state(parts, record, known, frozen=frozen)
-    started = not parts.created or state is ContainerState.EXITED
+    started = state is not ContainerState.CREATED
     runs = state in {ContainerState.RUNNING, ContainerState.FROZEN}
     return ObservedInstance(
         id=parts.instance,
@@ -133,7 +137,7 @@ def observed(
         fingerprint=parts.fingerprint,
         revision=_revision(record) if started else None,
         endpoint=parts.endpoint(host) if runs else None,
-        started_at=known.started_at if known else None,
+        started_at=known.started_at if known and started else None,
         exit=end,
     )
 
@@ -149,7 +153,7 @@ def _state(
         return ContainerState.EXITED, (known.exit if known else None) or Exit(code=255)
     if not _has_network(parts, record):
         return ContainerState.EXITED, LOST_SANDBOX
-    if parts.up:
+    if parts.up and not parts.waits(record):
         return (ContainerState.FROZEN if frozen else ContainerState.RUNNING), None
     if record is not None and record.exit_code is not None:
         return ContainerState.EXITED, Exit(code=record.exit_code)

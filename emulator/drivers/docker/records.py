@@ -21,7 +21,8 @@ _RECORD: Final = "instance.json"
 class Record:
     """`tree` is what is laid completely, `attachment` the sandbox's network at the start.
 
-    `exit_code` is set where the process could not even be started: the engine would go on
+    `gated`: its container waits at a gate before its application. `waiting`: it does so now, for a
+    revision; where it has got one, the gate may be shut still. `exit_code` is set where the process could not even be started: the engine would go on
     calling the container created.
     """
 
@@ -30,6 +31,8 @@ class Record:
     tree: str | None = None
     revision: RevisionId | None = None
     attachment: str | None = None
+    gated: bool = False
+    waiting: bool = False
     exit_code: int | None = None
 
 

@@ -34,6 +34,17 @@ async def lay_tree(archive: AsyncIterator[bytes], links: Links, directory: Path)
         await to_the_end(asyncio.to_thread(_unpack, spool, links, directory))
 
 
+async def change_tree(
+    archive: AsyncIterator[bytes], removed: Sequence[str], directory: Path
+) -> None:
+    """The same for a directory that holds another tree and nothing else, if between the two only
+    plain files come, go or change: `archive` has those that come or change.
+    """
+    with SpooledTemporaryFile(max_size=_IN_MEMORY) as spool:
+        await _collect(archive, spool)
+        await to_the_end(asyncio.to_thread(_change, spool, removed, directory))
+
+
 async def pack_tree(archive: AsyncIterator[bytes], links: Links) -> AsyncGenerator[bytes, None]:
     """The same as a tar stream for a container's root, for engines that cannot mount."""
     with SpooledTemporaryFile(max_size=_IN_MEMORY) as packed:
@@ -67,13 +78,33 @@ async def _collect(archive: AsyncIterator[bytes], spool: IO[bytes]) -> None:
 
 
 def _unpack(spool: IO[bytes], links: Links, directory: Path) -> None:
-    made = {directory}
     try:
         empty_directory(directory)
-        for entry, content in _entries(spool, links):
-            _write(entry, content, directory / entry.name, made)
+        _write_all(spool, links, directory)
     except (OSError, tarfile.TarError) as error:
         raise EngineError(f"the source tree cannot be laid out: {error}") from error
+
+
+def _change(spool: IO[bytes], removed: Sequence[str], directory: Path) -> None:
+    """What goes is gone first: a directory may become a file, and a file a directory."""
+    try:
+        for name in removed:
+            path = directory / _safe(name)
+            path.unlink(missing_ok=True)
+            with suppress(OSError):  # not empty
+                for parent in path.relative_to(directory).parents[:-1]:
+                    (directory / parent).rmdir()
+        if spool.read(1):
+            spool.seek(0)
+            _write_all(spool, (), directory)
+    except (OSError, tarfile.TarError) as error:
+        raise EngineError(f"the source tree cannot be changed: {error}") from error
+
+
+def _write_all(spool: IO[bytes], links: Links, directory: Path) -> None:
+    made = {directory}
+    for entry, content in _entries(spool, links):
+        _write(entry, content, directory / entry.name, made)
 
 
 def _pack(spool: IO[bytes], links: Links, packed: IO[bytes]) -> None:

@@ -31,7 +31,7 @@ from emulator.model.operation import Operation
 from emulator.model.resources import Connection
 from emulator.model.service import Service
 from emulator.ports import PushedRepositories
-from emulator.surfaces.api import feed, requests, views
+from emulator.surfaces.api import development, feed, requests, views
 from emulator.surfaces.api.endpoint import AwsEndpoint
 from emulator.surfaces.api.git_remote import GitRemote
 
@@ -74,6 +74,8 @@ class Api:
         get("/_emulator/services/{key}/operations", self.operations)
         get("/_emulator/services/{key}/operations/{id}/feed", self.feed)
         get("/_emulator/services/{key}/instances", self.instances)
+        get("/_emulator/services/{key}/dev", self.develop)
+        post("/_emulator/services/{key}/dev/end", self.leave_development)
         get("/_emulator/services/{key}/events", self.events)
         get("/_emulator/services/{key}/logs", self.logs)
         get("/_emulator/services/{key}/usage", self.usage)
@@ -222,6 +224,7 @@ class Api:
             "pause": lambda: self._platform.pause(key),
             "resume": lambda: self._platform.resume(key),
             "delete": lambda: self._platform.delete(key),
+            "cancel": lambda: self._platform.cancel(key),
             "redeploy": lambda: self._platform.start_deployment(key),
             "rollback": lambda: self._platform.rollback(key, to=members.get("To")),
         }
@@ -272,6 +275,16 @@ class Api:
         """Events and build log of an operation as they come; its last row is the outcome."""
         ledger = self._ledger(request)
         return await _stream(request, self._feed(ledger, request.match_info["id"]))
+
+    async def develop(self, request: web.Request) -> web.StreamResponse:
+        """Working-tree mode, until nobody listens."""
+        ledger = self._ledger(request)
+        return await _stream(request, development.rows(self._platform, ledger.service.id))
+
+    async def leave_development(self, request: web.Request) -> web.Response:
+        ledger = self._ledger(request)
+        await self._platform.leave_development(ledger.service.id)
+        return web.json_response(views.described(self._platform, ledger))
 
     async def _feed(self, ledger: Ledger, id_: str) -> AsyncGenerator[dict[str, Any]]:
         stored = await self._platform.ports.store.operations(ledger.service.id)

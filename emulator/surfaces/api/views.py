@@ -256,19 +256,38 @@ def _present(members: View) -> View:
 def described(platform: Platform, ledger: Ledger) -> View:
     """`describe --json`: App Runner's object with what only this emulator knows."""
     value = ledger.service
-    serving = ledger.revisions.get(value.revision) if value.revision else None
+    serving = ledger.revision(ledger.serving)
     return service(platform, value) | {
         "Emulator": _present(
             {
                 "Url": browser_url(platform, value),
                 "LocalUrl": local_url(platform, value),
                 "Commit": serving.commit if serving else None,
-                "Revision": value.revision,
+                "Revision": ledger.serving,
+                "Dev": development(ledger),
                 "Instances": instances(platform, ledger),
                 "Deployments": [deployment(ledger, r) for r in _newest_first(ledger)],
             }
         )
     }
+
+
+def development(ledger: Ledger) -> View | None:
+    """Only where a working tree is served: that is not what a deployment would be."""
+    dev, source = ledger.dev, ledger.service.configuration.source
+    if dev is None:
+        return None
+    tree = dev.serving.source if dev.serving else None
+    return _present(
+        {
+            "Repository": source.repository if isinstance(source, CodeSource) else None,
+            "Since": dev.since,
+            "Serving": dev.serving is not None,
+            "Tree": tree.tree if tree else None,
+            "Failure": dev.failure or None,
+            "Ending": dev.ending or None,
+        }
+    )
 
 
 def _newest_first(ledger: Ledger) -> list[Revision]:
@@ -283,7 +302,7 @@ def deployment(ledger: Ledger, revision: Revision) -> View:
             "Message": revision.message,
             "Image": revision.image,
             "CreatedAt": revision.created_at,
-            "Serving": revision.id == ledger.service.revision,
+            "Serving": revision.id == ledger.serving,
         }
     )
 
@@ -310,7 +329,7 @@ def _instance(value: Instance) -> View:
 
 
 def operation(value: Operation, ledger: Ledger) -> View:
-    """App Runner's OperationSummary, with `Reason` where there is one."""
+    """App Runner's OperationSummary, with `Reason` and `Cancelled` where there is one."""
     return _present(
         {
             "Id": value.id,
@@ -321,6 +340,7 @@ def operation(value: Operation, ledger: Ledger) -> View:
             "EndedAt": value.ended_at,
             "UpdatedAt": value.updated_at,
             "Reason": value.reason or None,
+            "Cancelled": value.cancelled or None,
             "Commit": value.commit,
         }
     )
@@ -338,6 +358,7 @@ def listed(platform: Platform, ledger: Ledger) -> View:
         "Url": browser_url(platform, value),
         "LocalUrl": local_url(platform, value),
         "Instances": states,
-        "Revision": value.revision,
+        "Revision": ledger.serving,
         "ServiceArn": value.arn,
+        "Dev": ledger.dev is not None,
     }
