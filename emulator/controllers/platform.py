@@ -37,7 +37,7 @@ from emulator.model.errors import (
     StoreError,
 )
 from emulator.model.event import Event
-from emulator.model.identifiers import OperationId, RevisionId, ServiceId
+from emulator.model.identifiers import Epoch, OperationId, RevisionId, ServiceId
 from emulator.model.operation import Operation, OperationType
 from emulator.model.service import Service, ServiceStatus
 from emulator.model.settings import Settings
@@ -117,11 +117,12 @@ class Platform:
         self._doors = doors
         await self.account.registry.load()
         stored = await self.ports.store.services()
+        last = await self.ports.store.heartbeat() or Epoch(0.0)
         async with asyncio.TaskGroup() as group:
             self._group = group
             await self.meter.recover(await self.ports.instances.observe())
             for service in stored:
-                await self._take_up(service)
+                await self._take_up(service, last)
             group.create_task(self.meter.run())
             group.create_task(self._follow_engine())
             images = ImageWatcher(self._images, self.ports.clock, self.ledgers)
@@ -129,9 +130,15 @@ class Platform:
             group.create_task(self._reap())
             ready()
 
-    async def _take_up(self, service: Service) -> None:
+    async def _take_up(self, service: Service, last: Epoch) -> None:
+        """`last` is the last emulator's last sign of life."""
         ledger = await Ledger.load(self.ports.store, self.ports.clock, service)
         self._ledgers[service.id] = ledger
+        operation = ledger.operation
+        if operation is not None and operation.deadline is not None:
+            # Its time does not run while nobody works on it.
+            away = max(0.0, self.ports.clock.now() - max(last, operation.updated_at))
+            await ledger.save(replace(operation, deadline=Epoch(operation.deadline + away)))
         if service.live:
             await self._employ(ledger)
         else:  # the last emulator may have died before this

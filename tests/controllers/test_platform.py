@@ -406,3 +406,16 @@ async def test_a_full_disk_while_the_deleted_are_forgotten_does_not_end_the_emul
         machine.store.failure = None
         await machine.clock.sleep(1200)
         assert emulator.platform.ledgers() == ()
+
+
+async def test_an_operation_s_time_does_not_run_while_no_emulator_does(machine):
+    machine.world.behaviours["sha256:app1"] = Behaviour(boot=4.0)
+    async with Emulator(machine) as emulator:
+        await emulator.platform.create("hello", configuration())
+        ledger = emulator.platform.ledger("hello")
+        assert await emulator.until(lambda: ledger.revisions, within=10)
+    await machine.clock.sleep(24 * 3600)
+    async with Emulator(machine) as emulator:
+        service = await emulator.at_rest()
+        assert service.status is ServiceStatus.RUNNING
+        assert await emulator.operations() == ["CREATE_SERVICE SUCCEEDED"]
