@@ -1,16 +1,14 @@
 """An operation as it goes on: its events and its build log as they come, then its outcome."""
 
-import asyncio
 from collections.abc import AsyncGenerator
-from typing import Any
+from contextlib import aclosing
+from functools import partial
 
 from emulator.controllers.ledger import Ledger
 from emulator.controllers.platform import Platform
 from emulator.model.operation import Operation
 from emulator.surfaces.api import views
-
-Row = dict[str, Any]
-AHEAD = 1000  # rows that a slow listener may be behind
+from emulator.surfaces.api.merging import Queue, Row, merged
 
 
 async def rows(
@@ -19,21 +17,15 @@ async def rows(
     """`At` with `Event` or `Log`; the last has `Operation` and `Service`. Of the events only those
     with an id above `after`.
     """
-    queue: asyncio.Queue[Row] = asyncio.Queue(maxsize=AHEAD)
-    async with asyncio.TaskGroup() as group:
-        logs = group.create_task(_build_lines(platform, ledger, operation, queue))
-        events = group.create_task(_event_lines(platform, ledger, operation, (after, queue)))
-        while not (events.done() and queue.empty()):
-            row = await queue.get()
+    logs = partial(_build_lines, platform, ledger, operation)
+    events = partial(_event_lines, platform, ledger, operation, after)
+    async with aclosing(merged(logs, events, last="Operation")) as found:
+        async for row in found:
             yield row
-            if "Operation" in row:
-                break
-        logs.cancel()
-        events.cancel()
 
 
 async def _build_lines(
-    platform: Platform, ledger: Ledger, operation: Operation, queue: asyncio.Queue[Row]
+    platform: Platform, ledger: Ledger, operation: Operation, queue: Queue
 ) -> None:
     stream = f"deployment/{operation.deployment_id}"
     logs = platform.ports.logs
@@ -42,9 +34,8 @@ async def _build_lines(
 
 
 async def _event_lines(
-    platform: Platform, ledger: Ledger, operation: Operation, to: tuple[int, asyncio.Queue[Row]]
+    platform: Platform, ledger: Ledger, operation: Operation, after: int, queue: Queue
 ) -> None:
-    after, queue = to
     while True:
         seen = ledger.bell.count
         stored = await platform.ports.store.operations(ledger.service.id)
