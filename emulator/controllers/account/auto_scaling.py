@@ -1,7 +1,5 @@
 """Auto scaling configurations: immutable revisions, one of which is the Region's default."""
 
-from dataclasses import replace
-
 from emulator.controllers.account.desk import Desk, Tags, within_quota
 from emulator.decisions.revisions import next_revision, quota_exceeded
 from emulator.model.configuration import AutoScaling, ServiceConfiguration
@@ -41,14 +39,9 @@ class AutoScalingConfigurations:
             live = self._registry.live(_KIND, region)
             self._check_quota(live, name)
             made = AutoScalingConfiguration(
-                region=region,
-                account=self._registry.account,
-                name=name,
-                id=self._desk.identifiers.hexadecimal(),
+                **self._desk.identity(region, name, tags),
                 revision=next_revision(live, name),
                 scaling=scaling,
-                created_at=self._desk.clock.now(),
-                tags=tags,
             )
             await self._registry.save(made)
         return made
@@ -88,9 +81,7 @@ class AutoScalingConfigurations:
             doomed = self._doomed(region, arn, all_revisions=all_revisions)
             for each in doomed:
                 self._check_deletable(each)
-            now = self._desk.clock.now()
-            deleted = [replace(each, deleted_at=now) for each in doomed]
-            await self._registry.save(*deleted)
+            deleted = await self._desk.delete(*doomed)
         return max(deleted, key=lambda each: each.revision)
 
     def _doomed(

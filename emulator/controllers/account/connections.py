@@ -23,22 +23,11 @@ class Connections:
     ) -> Connection:
         """Waits for its handshake, which in the fast pace completes by itself."""
         async with self._registry.lock:
+            self._desk.check_name(Connection, region, name)
             live = self._registry.live(Connection, region)
-            if any(c.name == name for c in live):
-                raise InvalidRequestException(
-                    f"Connection with the provided name already exists: {name}"
-                )
             over = len(live) >= self._desk.quotas.connections
             within_quota(f"{len(live)} in use" if over else "", "connections")
-            made = Connection(
-                region=region,
-                account=self._registry.account,
-                name=name,
-                id=self._desk.identifiers.hexadecimal(),
-                provider=provider,
-                created_at=self._desk.clock.now(),
-                tags=tags,
-            )
+            made = Connection(**self._desk.identity(region, name, tags), provider=provider)
             await self._registry.save(made)
         return made
 
@@ -63,8 +52,7 @@ class Connections:
                     "You can't delete the connection. It's used by one or more services, such as "
                     f"{users[0].arn}"
                 )
-            deleted = replace(found, deleted_at=self._desk.clock.now())
-            await self._registry.save(deleted)
+            (deleted,) = await self._desk.delete(found)
         return deleted
 
     def usable(self, region: str, arn: str) -> Connection:

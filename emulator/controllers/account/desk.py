@@ -1,19 +1,40 @@
 """What the controllers of all kinds of resources share."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
-from emulator.controllers.account.registry import Registry
+from emulator.controllers.account.registry import Registry, words
 from emulator.model.configuration import ServiceConfiguration
-from emulator.model.errors import ResourceNotFoundException, ServiceQuotaExceededException
-from emulator.model.resources import Named
+from emulator.model.errors import (
+    InvalidRequestException,
+    ResourceNotFoundException,
+    ServiceQuotaExceededException,
+)
+from emulator.model.resources import (
+    AutoScalingConfiguration,
+    Connection,
+    CustomDomain,
+    Named,
+    ObservabilityConfiguration,
+    VpcConnector,
+    VpcIngressConnection,
+)
 from emulator.model.service import Service
 from emulator.model.settings import Pace, Quotas
 from emulator.ports import Clock, Identifiers
 
 Tags = Mapping[str, str]
 _Kind = TypeVar("_Kind", bound=Named)
+_Stored = TypeVar(
+    "_Stored",
+    AutoScalingConfiguration,
+    Connection,
+    ObservabilityConfiguration,
+    VpcConnector,
+    VpcIngressConnection,
+    CustomDomain,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +65,32 @@ class Desk:
             if each.id == service.id:
                 return each
         raise ResourceNotFoundException(f"Service {service.arn} is deleted.")
+
+    def identity(self, region: str, name: str, tags: Tags) -> dict[str, Any]:
+        """The members that every new resource has."""
+        return {
+            "region": region,
+            "account": self.registry.account,
+            "name": name,
+            "id": self.identifiers.hexadecimal(),
+            "created_at": self.clock.now(),
+            "tags": tags,
+        }
+
+    async def delete(self, *resources: _Stored) -> tuple[_Stored, ...]:
+        """As they are once they are deleted."""
+        now = self.clock.now()
+        deleted = tuple(replace(each, deleted_at=now) for each in resources)
+        await self.registry.save(*deleted)
+        return deleted
+
+    def check_name(self, kind: type[Named], region: str, name: str) -> None:
+        """Of a kind whose live names are unique."""
+        if any(each.name == name for each in self.registry.live(kind, region)):
+            what = words(kind)
+            raise InvalidRequestException(
+                f"{what[:1].upper()}{what[1:]} with the provided name already exists: {name}"
+            )
 
     def existing(self, kind: type[_Kind], region: str, arn: str) -> _Kind:
         """One that is not deleted. Raises ResourceNotFoundException."""

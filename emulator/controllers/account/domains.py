@@ -6,7 +6,6 @@ for any other name, so that clients see the certificate for localhost there.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from emulator.controllers.account.desk import Desk
 from emulator.decisions.provisioning import DomainStatus, domain_status
@@ -91,8 +90,7 @@ class CustomDomains:
                 )
             gone = mine[0]
             if gone.live:
-                gone = replace(gone, deleted_at=self._desk.clock.now())
-                await self._registry.save(gone)
+                (gone,) = await self._desk.delete(gone)
         self._changed(service.id)
         return gone
 

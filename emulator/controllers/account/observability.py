@@ -1,7 +1,5 @@
 """Observability configurations: immutable revisions; what they trace comes later."""
 
-from dataclasses import replace
-
 from emulator.controllers.account.desk import Desk, Tags, within_quota
 from emulator.decisions.revisions import next_revision, quota_exceeded
 from emulator.model.configuration import ServiceConfiguration
@@ -33,14 +31,9 @@ class ObservabilityConfigurations:
             )
             within_quota(over, "observability configurations")
             made = ObservabilityConfiguration(
-                region=region,
-                account=self._registry.account,
-                name=name,
-                id=self._desk.identifiers.hexadecimal(),
+                **self._desk.identity(region, name, tags),
                 revision=next_revision(live, name),
                 vendor=vendor,
-                created_at=self._desk.clock.now(),
-                tags=tags,
             )
             await self._registry.save(made)
         return made
@@ -49,8 +42,7 @@ class ObservabilityConfigurations:
         async with self._registry.lock:
             found = self._registry.find(ObservabilityConfiguration, region, arn)
             self._check_deletable(found)
-            deleted = replace(found, deleted_at=self._desk.clock.now())
-            await self._registry.save(deleted)
+            (deleted,) = await self._desk.delete(found)
         return deleted
 
     def usable(self, region: str, arn: str) -> ObservabilityConfiguration:

@@ -37,22 +37,14 @@ class VpcConnectors:
         if not vpc.subnets:
             raise InvalidRequestException("Subnets must name at least one subnet.")
         async with self._registry.lock:
+            self._desk.check_name(VpcConnector, region, name)
             live = self._registry.live(VpcConnector, region)
-            if any(c.name == name for c in live):
-                raise InvalidRequestException(
-                    f"VPC connector with the provided name already exists: {name}"
-                )
             over = len(live) >= self._desk.quotas.vpc_connectors
             within_quota(f"{len(live)} in use" if over else "", "VPC connectors")
             made = VpcConnector(
-                region=region,
-                account=self._registry.account,
-                name=name,
-                id=self._desk.identifiers.hexadecimal(),
+                **self._desk.identity(region, name, tags),
                 subnets=tuple(vpc.subnets),
                 security_groups=tuple(vpc.security_groups),
-                created_at=self._desk.clock.now(),
-                tags=tags,
             )
             await self._registry.save(made)
         return made
@@ -64,8 +56,7 @@ class VpcConnectors:
                 raise InvalidRequestException(
                     f"Provided VPC connector arn is being used by other services. ARN: {found.arn}"
                 )
-            deleted = replace(found, deleted_at=self._desk.clock.now())
-            await self._registry.save(deleted)
+            (deleted,) = await self._desk.delete(found)
         return deleted
 
     def usable(self, region: str, arn: str) -> VpcConnector:
@@ -98,24 +89,15 @@ class VpcIngressConnections:
                     "A VPC ingress connection cannot be created in the service's current state: "
                     f"{ServiceStatus.OPERATION_IN_PROGRESS}."
                 )
-            live = self._registry.live(VpcIngressConnection, service.region)
-            if any(c.name == name for c in live):
-                raise InvalidRequestException(
-                    f"VPC ingress connection with the provided name already exists: {name}"
-                )
+            self._desk.check_name(VpcIngressConnection, service.region, name)
             there = len(self.of(service))
             within_quota(f"{there} of this service" if there else "", "VPC ingress connections")
             made = VpcIngressConnection(
-                region=service.region,
-                account=self._registry.account,
-                name=name,
-                id=self._desk.identifiers.hexadecimal(),
+                **self._desk.identity(service.region, name, tags),
                 service=service.arn,
                 label=self._desk.identifiers.label(),
                 vpc=vpc.vpc,
                 endpoint=vpc.endpoint,
-                created_at=self._desk.clock.now(),
-                tags=tags,
             )
             await self._registry.save(made)
         return made
@@ -137,8 +119,7 @@ class VpcIngressConnections:
         async with self._registry.lock:
             found = self._registry.find(VpcIngressConnection, region, arn)
             self._check_available(found, "deleted")
-            deleted = replace(found, deleted_at=self._desk.clock.now())
-            await self._registry.save(deleted)
+            (deleted,) = await self._desk.delete(found)
         return deleted
 
     def _check_available(self, connection: VpcIngressConnection, verb: str) -> None:

@@ -34,14 +34,7 @@ def service(platform: Platform, value: Service) -> View:
     """App Runner's Service object."""
     configuration = value.configuration
     check = configuration.health_check
-    view: View = {
-        "ServiceName": value.name,
-        "ServiceId": value.id,
-        "ServiceArn": value.arn,
-        "ServiceUrl": url(platform, value),
-        "CreatedAt": value.created_at,
-        "UpdatedAt": value.updated_at,
-        "Status": str(value.status),
+    view: View = summary(platform, value) | {
         "SourceConfiguration": _source(configuration),
         "InstanceConfiguration": _present(
             {
