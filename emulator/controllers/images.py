@@ -90,16 +90,22 @@ class ImageWatcher:
             await self._look_at_all(name)
 
     async def _look_now_and_then(self) -> None:
+        """Each look asks the engine: with many services it comes round less often, so that an
+        idle emulator asks once a second at most.
+        """
         while True:
-            await self._look_at_all()
-            await self._clock.sleep(RESYNC)
+            looks = await self._look_at_all()
+            await self._clock.sleep(max(RESYNC, float(looks)))
 
-    async def _look_at_all(self, name: str | None = None) -> None:
-        """At those that `name` concerns, if it is known which name is new."""
+    async def _look_at_all(self, name: str | None = None) -> int:
+        """At those that `name` concerns, if it is known which name is new; returns how many."""
+        looks = 0
         for ledger in tuple(self._ledgers()):
             source = _watched(ledger.service)
             if source is not None and (name is None or self._images.concerns(name, source)):
                 await self._look(ledger)
+                looks += 1
+        return looks
 
     async def _look(self, ledger: Ledger) -> None:
         """What fails now is seen at the next look."""

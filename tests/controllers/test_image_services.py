@@ -359,3 +359,24 @@ class TestFailedUpdate:
         assert await serves(emulator, "sha256:new")
         await settle(emulator)
         assert deployed(emulator) == ["sha256:app1", "sha256:app2", "sha256:new"]
+
+
+async def test_an_idle_emulator_asks_the_engine_once_a_second_at_most_however_many_services():
+    machine = Machine()
+    asked = 0
+    find = machine.builder.find
+
+    async def counted(reference):
+        nonlocal asked
+        asked += 1
+        return await find(reference)
+
+    async with Emulator(machine) as emulator:
+        for number in range(20):
+            wanted = replace(configuration(), auto_deploy=True)
+            await emulator.platform.create(f"hello{number}", wanted)
+        for number in range(20):
+            await emulator.at_rest(f"hello{number}")
+        machine.builder.find = counted
+        await machine.clock.sleep(100)
+        assert 0 < asked <= 120
