@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from emulator.decisions.app_configuration import FILE, misspelt
+from emulator.decisions.contents import head
 from emulator.model.build import AppConfiguration, Buildpack, BuildProcess, DetectionRule, Runtime
 from emulator.model.errors import ConfigurationError, Place
 
@@ -88,7 +89,7 @@ def _runs(buildpack: Buildpack, command: str | None) -> bool:
 
 def procfile_command(contents: Mapping[str, bytes]) -> str | None:
     """The `web:` line; it is meant for a shell, with $PORT."""
-    text = contents.get(PROCFILE, b"").decode("utf-8", "replace")
+    text = head(contents.get(PROCFILE, b""))
     match = re.search(r"^web[ \t]*:[ \t]*(\S.*?)\s*$", text, re.MULTILINE)
     return match[1] if match else None
 
@@ -127,7 +128,7 @@ def _matches(rule: DetectionRule, paths: Collection[str], contents: Mapping[str,
     if not all(path in paths for path in rule.files) or any(path in paths for path in rule.absent):
         return False
     return all(
-        path in contents and re.search(pattern, contents[path].decode("utf-8", "replace"))
+        path in contents and re.search(pattern, head(contents[path]))
         for path, pattern in rule.contains.items()
     )
 
@@ -168,7 +169,8 @@ def _nothing(paths: Collection[str], buildpacks: Sequence[Buildpack]) -> Configu
     lookout += [path for b in buildpacks for rule in b.rules for path in rule.files]
     looked_for = ", ".join(dict.fromkeys(lookout))
     hint = misspelt(paths)
-    message = f"missing, and nothing else was recognised (looked for {looked_for})"
+    missing = f"missing: {hint}. Nothing" if hint else "missing, and nothing"
+    message = f"{missing} else was recognised (looked for {looked_for})"
     if not paths:
         message += "; the source directory holds no files"
-    return ConfigurationError(Place(file=FILE), f"{message}. {hint}" if hint else message)
+    return ConfigurationError(Place(file=FILE), message)

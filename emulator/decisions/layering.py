@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from emulator.decisions.contents import folded
 from emulator.model.build import AppConfiguration, BuildProcess, DependencyCommand
 
 _PRINTS = re.compile(r"(?:echo(?: [^$`\\|&;<>()*?~#]*)?|true|:)")
@@ -135,7 +136,7 @@ class Judge:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError:
             return "is not UTF-8"
-        found = re.search(dependency.refuse[path], text)
+        found = re.search(dependency.refuse[path], folded(text))
         if found is None:
             return ""
         words = " ".join(found[0].split())[:_LONGEST]

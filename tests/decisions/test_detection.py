@@ -8,6 +8,10 @@ from emulator.model.errors import ConfigurationError
 
 PACKS = buildpacks.load(buildpacks.folder())
 START = '{"scripts": {"start": "node x"}, "dependencies": {"ms": "1"}}'
+BRACES = (
+    '{"scripts": {"lint": "eslint *.{js,ts} \\"x\\"", "build": "x", "start": "node x"}, '
+    '"dependencies": {"ms": "1"}}'
+)
 BUILD = '{"scripts": {"build": "x", "start": "node x"}, "dependencies": {"ms": "1"}}'
 REQUIREMENTS = ("pip3 install -r requirements.txt",)
 COMPOSER = ("composer install --no-dev --no-interaction --optimize-autoloader",)
@@ -78,6 +82,10 @@ CASES = {
     ),
     "a build script with a lock": (
         {"package__json": BUILD, "package-lock__json": "{}"},
+        *("nodejs22", ("npm ci", "npm run build"), "npm start"),
+    ),
+    "a build script beside braces and quotes": (
+        {"package__json": BRACES, "package-lock__json": "{}"},
         *("nodejs22", ("npm ci", "npm run build"), "npm start"),
     ),
     "a build script with yarn": (
