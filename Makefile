@@ -29,8 +29,9 @@ check: setup ## What must hold before a commit, in less than a minute and withou
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest --quiet tests/decisions $(ARGS)
 
-docs: setup ## Write docs/coverage.md anew
+docs: setup ## Write docs/coverage.md and docs/apprunner-yaml.md anew
 	@$(BIN)/python -m emulator.surfaces.api.coverage > docs/coverage.md
+	@$(BIN)/python -m tests.decisions.oddities > docs/apprunner-yaml.md
 
 bench: setup ## The benchmarks, as ratios against a peer measured in the same run
 	@$(BIN)/python -m bench $(ARGS)

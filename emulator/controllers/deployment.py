@@ -10,15 +10,16 @@ from emulator.controllers.images import LocalImage, LocalImages
 from emulator.controllers.ledger import Ledger
 from emulator.controllers.meter import Meter
 from emulator.decisions import buildplan, detection, dockerfile
-from emulator.decisions.app_configuration import FILE, Node, split_command
+from emulator.decisions.app_configuration import FILE, LARGEST, Node, split_command
 from emulator.decisions.image_names import short_name
 from emulator.model.build import Base, BuildKind, Buildpack, BuildPlan
-from emulator.model.configuration import CodeSource, ImageSource
+from emulator.model.configuration import CodeSource, ConfigurationSource, ImageSource
 from emulator.model.errors import (
     BuildError,
     ConfigurationError,
     EngineError,
     EngineUnavailableError,
+    Place,
 )
 from emulator.model.identifiers import RevisionId
 from emulator.model.operation import Operation
@@ -27,6 +28,7 @@ from emulator.model.source import Commit, TreeFile
 from emulator.ports import BuildRequest, Ports, Repository
 
 LARGEST_READ = 2_000_000  # bytes of a file that planning looks into
+MOST_READ = 20_000_000  # of all of them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,10 +79,13 @@ class Planner:
         directory = source.source_directory.strip("/")
         tree = await repository.tree(path, root, directory) if directory else root
         files = {f.path: f for f in await repository.files(path, tree)}
-        wanted = [files[p] for p in detection.wanted(files, self._buildpacks) if p in files]
-        contents = {
-            f.path: await repository.read(path, f.blob) for f in wanted if f.size <= LARGEST_READ
-        }
+        contents: dict[str, bytes] = {}
+        room = MOST_READ
+        for name in detection.wanted(files, self._buildpacks):
+            file = files[name]
+            if file.size <= min(LARGEST_READ, room):
+                contents[name] = await repository.read(path, file.blob)
+                room -= file.size
         return Snapshot(
             commit=commit.id if commit else None,
             message=commit.subject if commit else "uncommitted",
@@ -94,15 +99,22 @@ class Planner:
         self, snapshot: Snapshot, source: CodeSource, env: Mapping[str, str]
     ) -> buildplan.Decision:
         """Raises ConfigurationError."""
-        data = snapshot.contents.get(FILE)
+        read = _reads_file(snapshot, source)
         return buildplan.decide(
             paths=snapshot.files.keys(),
             contents=snapshot.contents,
-            node=self._parse(data, FILE) if data is not None else None,
+            node=self._file(snapshot) if read else None,
             source=source,
             env=env,
             buildpacks=self._buildpacks,
         )
+
+    def _file(self, snapshot: Snapshot) -> Node:
+        data = snapshot.contents.get(FILE)
+        if data is None:
+            message = f"the file has {snapshot.files[FILE].size} bytes; at most {LARGEST} are read"
+            raise ConfigurationError(Place(file=FILE), message)
+        return self._parse(data, FILE)
 
 
 class Deployer:
@@ -168,9 +180,12 @@ class Deployer:
             await ledger.say(f"The local image {image.name} stands in for it.")
         await ledger.say("Successfully pulled image from ECR.")
         env = {**source.env, **ledger.service.configuration.env, "PORT": str(source.port)}
+        suspicions = buildplan.suspicions(source.start_command or "")
+        await ledger.say(*(f"Warning: StartCommand: {text}" for text in suspicions))
         return replace(
             self._new(ledger, operation, image.id),
             command=split_command(source.start_command) if source.start_command else None,
+            suspicions=suspicions,
             env=MappingProxyType(env | await self._secrets(ledger, source.secrets)),
             port=source.port,
         )
@@ -225,17 +240,19 @@ class Deployer:
             port=plan.port,
             commit=snapshot.commit,
             message=snapshot.message,
+            suspicions=plan.suspicions,
         )
 
     async def _plan(self, ledger: Ledger, source: CodeSource, snapshot: Snapshot) -> BuildPlan:
-        if FILE in snapshot.contents:
+        reads = _reads_file(snapshot, source)
+        if reads:
             await ledger.say(f"Reading {FILE} config file.")
         try:
             env = ledger.service.configuration.env
             plan = self._planner.decide(snapshot, source, env).plan
         except ConfigurationError as error:
             raise BuildError(f"Failed to read the configuration: {error}") from error
-        if FILE in snapshot.contents:
+        if reads:
             await ledger.say("Successfully Validate configuration file.")
         await ledger.say(*plan.reasons, *(f"Warning: {w}" for w in plan.warnings))
         return plan
@@ -300,6 +317,12 @@ class Deployer:
         seconds = ended - began
         await ledger.say(f"Successfully built your application source code. ({seconds:.1f} s)")
         return image
+
+
+def _reads_file(snapshot: Snapshot, source: CodeSource) -> bool:
+    """With the API as the source of the configuration, the file may say what it likes."""
+    by_api = source.configuration_source is ConfigurationSource.API
+    return FILE in snapshot.files and not by_api
 
 
 def _not_to_be_had(identifier: str, names: Sequence[str], error: EngineError) -> str:

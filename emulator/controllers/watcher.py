@@ -94,7 +94,8 @@ class HealthWatcher:
         )
         after = vitals.streak.health
         if after is Health.UNHEALTHY:
-            vitals.failure = check_failed(patient.check, patient.port, f"({result.detail})")
+            hint = listening_hint(await self._listening(patient), patient.port)
+            vitals.failure = check_failed(patient.check, patient.port, f"({result.detail}) {hint}")
         if after is not before:
             verdict()
 

@@ -20,7 +20,7 @@ from emulator.decisions.configuration_schema import (
     agree,
     hint,
     nearest_runtimes,
-    shell_words,
+    shell_hint,
 )
 from emulator.model.build import AppConfiguration
 from emulator.model.configuration import DEFAULT_PORT
@@ -77,6 +77,11 @@ _MISSPELT = re.compile(r"\.?app[-_]?runner\.ya?ml(\.txt)?")
 _LAST_PORT = 65535
 _LONG = 80  # of a text that a message repeats
 _FURTHER = 6  # problems told besides the first
+LARGEST = 1_000_000  # bytes of the file
+_LONGEST_COMMAND = 65_536  # characters; Linux takes no argument of more than twice that
+_LONGEST_VALUE = 51_200  # characters of a variable, as in App Runner's API
+# What comes after one of these finds the programs of a virtual environment.
+_OWN_PROGRAMS = re.compile(r"\bactivate\b|\bPATH=|\balias ")
 
 
 def split_command(text: str) -> tuple[str, ...]:
@@ -111,6 +116,7 @@ class _Reader:
         self._runtimes = runtimes
         self._problems: list[tuple[Place, str]] = []
         self._warnings: list[str] = []
+        self._absent: dict[str, str] = {}
 
     def finish(self) -> None:
         if not self._problems:
@@ -123,7 +129,7 @@ class _Reader:
         raise ConfigurationError(place, " ".join([*ended, told[-1]]))
 
     def _problem(self, line: int, key: str, message: str) -> None:
-        self._problems.append((Place(file=self._file, line=line, key=key), message))
+        self._problems.append((Place(file=self._file, line=line, key=_brief(key)), message))
 
     def _warn(self, line: int, key: str, message: str) -> None:
         self._warnings.append(f"{Place(file=self._file, line=line, key=key)}: {message}")
@@ -133,6 +139,7 @@ class _Reader:
     def configuration(self, node: Node) -> AppConfiguration:
         top = self._table(node, "")
         runtime = self._runtime(top)
+        self._absent = dict(ABSENT.get(runtime, {}))
         self._version(top)
         build = self._section(top, "build")
         commands = self._commands_of(build)
@@ -146,7 +153,6 @@ class _Reader:
         self._check_port_variable(run, env, port)
         pre_run = self._commands(run.get("pre-run"), "run.pre-run")
         command = self._command(given)
-        self._check_programs(runtime, (*commands["build"], *pre_run, command))
         return AppConfiguration(
             runtime=runtime,
             build=commands["build"],
@@ -167,7 +173,7 @@ class _Reader:
         node = top.get(key)
         if node is None:
             if "runtime" in _names(top):  # otherwise it is no apprunner.yaml at all
-                self._problem(_line(top, key), key, f"the section `{key}:` is required")
+                self._problem(_line(top, key), key, _missing(key))
             return None
         return self._table(node, key)
 
@@ -185,7 +191,9 @@ class _Reader:
 
     def _unknown(self, name: Scalar, parent: str) -> None:
         full = f"{parent}.{name.text}" if parent else name.text
-        self._problem(name.line, full, f"unknown key; {hint(name.text, parent)}")
+        told = len(self._problems) <= _FURTHER  # there may be thousands
+        said = hint(name.text, parent) if told else ""
+        self._problem(name.line, full, f"unknown key; {said}")
 
     # -- scalars -------------------------------------------------------------------------------
 
@@ -212,7 +220,7 @@ class _Reader:
 
     def _no_runtime(self, name: str) -> str:
         if "docker" in name.lower():
-            return f"there is no runtime {name}. {NO_DOCKERFILES}"
+            return f"there is no runtime {_brief(name)}. {NO_DOCKERFILES}"
         valid = ", ".join(sorted(self._runtimes))
         if name in RELEASES:
             return (
@@ -221,7 +229,7 @@ class _Reader:
             )
         nearest = nearest_runtimes(name, self._runtimes)
         hint = f"did you mean {' or '.join(nearest)}? " if nearest else ""
-        return f"there is no runtime {name!r}; {hint}there are {valid}"
+        return f"there is no runtime {_brief(name)!r}; {hint}there are {valid}"
 
     def _runtime_version(self, run: Table, runtime: str) -> str | None:
         node = run.get("runtime-version")
@@ -294,7 +302,9 @@ class _Reader:
             return ()
         if not node.items:
             self._warn(node.line, key, "an empty list; App Runner's documentation wants commands")
-        return tuple(c for item in node.items if (c := self._line(item, key)))
+        lines = [(item.line, c) for item in node.items if (c := self._line(item, key))]
+        self._check_programs(lines, key)
+        return tuple(command for _, command in lines)
 
     def _command(self, run: Table | None) -> str:
         if run is None:
@@ -304,13 +314,9 @@ class _Reader:
             self._problem(run.line, key, "a start command is required")
             return ""
         command = self._line(node, key)
-        if command and (what := shell_words(command)):
-            self._warn(
-                node.line,
-                key,
-                "App Runner starts this without a shell and splits it on blanks, so "
-                f"{what} will not work; put the commands into a script and run `sh start.sh`",
-            )
+        if said := shell_hint(command):
+            self._warn(node.line, key, said)
+        self._check_programs([(node.line, command)], key)
         return command
 
     def _line(self, node: Node, key: str) -> str:
@@ -319,12 +325,19 @@ class _Reader:
             quoted = "this is a mapping, because of the colon: quote this command"
             if node.entries and isinstance(value := node.entries[0][1], Scalar):
                 text = f"{node.entries[0][0].text}: {value.text}".replace("'", "''")
-                quoted += f", as '{text}'"
+                quoted += f", as '{text}'" if len(text) < _LONG else " in single quotes"
             self._problem(node.line, key, quoted)
             return ""
         text = node.text.strip() if isinstance(node, Scalar) else ""
         if not text:
             self._problem(node.line, key, "expected one command line, as text")
+        elif len(text) > _LONGEST_COMMAND:
+            self._problem(
+                node.line,
+                key,
+                f"a command of {len(text)} characters; at most {_LONGEST_COMMAND} are taken: put "
+                "it into a script",
+            )
         elif _CONTROL.search(text):
             self._problem(
                 node.line, key, "a command is one line: use one per entry, a script, or `>-`"
@@ -333,35 +346,47 @@ class _Reader:
             return text
         return ""
 
-    def _check_programs(self, runtime: str, commands: Iterable[str]) -> None:
-        absent = ABSENT.get(runtime, {})
-        used = {split_command(part)[:1] for c in commands for part in re.split(r"&&|;", c)}
-        for name, instead in absent.items():
-            if (name,) in used:
-                self._warnings.append(
-                    f"{self._file}: App Runner's {runtime} has no `{name}`: write `{instead}`"
-                )
+    def _check_programs(self, lines: Iterable[tuple[int, str]], key: str) -> None:
+        """Warn of programs that this runtime has here only; each once in the file."""
+        for line, command in lines:
+            for part in re.split(r"&&|\|\|?|;", command) if self._absent else ():
+                if _OWN_PROGRAMS.search(part):
+                    return
+                name = next(iter(split_command(part)[:1]), "")
+                if instead := self._absent.pop(name, ""):
+                    self._warn(
+                        line,
+                        key,
+                        f"this runtime has no `{name}` on App Runner, where that fails: write "
+                        f"`{instead}`",
+                    )
 
     # -- variables -----------------------------------------------------------------------------
 
     def _env(self, node: Node | None, key: str) -> dict[str, str]:
         env: dict[str, str] = {}
+        literal: list[tuple[int, str]] = []
         for name, value in self._pairs(node, key, "value"):
+            if len(value.text) > _LONGEST_VALUE:
+                long = f"{_brief(name.text)} has {len(value.text)} characters; at most"
+                self._problem(value.line, key, f"{long} {_LONGEST_VALUE} are allowed")
             if _INTERPOLATION.search(value.text):
-                literal = f"{name.text}: {value.text!r} is passed as it stands, nothing is put in"
-                self._warn(value.line, key, literal)
+                literal.append((value.line, name.text))
             if name.text in env:
-                self._warn(name.line, key, f"{name.text} is set twice; the last one counts")
+                twice = f"{_brief(name.text)} is set twice; the last one counts"
+                self._warn(name.line, key, twice)
             env[name.text] = value.text
+        if literal:
+            self._warn(literal[0][0], key, _taken_literally([name for _, name in literal]))
         return env
 
     def _secrets(self, run: Table, env: Mapping[str, str]) -> dict[str, str]:
         key, secrets = "run.secrets", dict[str, str]()
         for name, value in self._pairs(run.get("secrets"), key, "value-from"):
             if not value.text:
-                self._problem(value.line, key, f"{name.text}: value-from is empty")
+                self._problem(value.line, key, f"{_brief(name.text)}: value-from is empty")
             if name.text in env:
-                self._problem(name.line, key, f"{name.text} is set in run.env as well")
+                self._problem(name.line, key, f"{_brief(name.text)} is set in run.env as well")
             if name.text == "PORT":
                 self._problem(name.line, key, "PORT is reserved: it carries run.network.port")
             secrets[name.text] = value.text
@@ -393,10 +418,11 @@ class _Reader:
 
     def _name_allowed(self, name: Scalar, key: str) -> bool:
         if name.text.startswith("AWSAPPRUNNER"):
-            self._problem(name.line, key, f"{name.text}: names with AWSAPPRUNNER are reserved")
+            reserved = f"{_brief(name.text)}: names with AWSAPPRUNNER are reserved"
+            self._problem(name.line, key, reserved)
             return False
         if not _NAME.fullmatch(name.text):
-            self._problem(name.line, key, f"{name.text!r} cannot be the name of a variable")
+            self._problem(name.line, key, f"{_brief(name.text)!r} cannot be the name of a variable")
             return False
         return True
 
@@ -404,7 +430,9 @@ class _Reader:
         for name in env:
             if build and not _SHELL_NAME.fullmatch(name):
                 self._problem(
-                    _line(build, "env"), "build.env", f"{name!r}: a shell cannot hold that name"
+                    _line(build, "env"),
+                    "build.env",
+                    f"{_brief(name)!r}: a shell cannot hold that name",
                 )
 
     def _check_port_variable(self, run: Table, env: Mapping[str, str], port: int) -> None:
@@ -413,8 +441,13 @@ class _Reader:
             self._warn(
                 _line(run, "env"),
                 "run.env",
-                f"PORT is {value} here but run.network.port is {port}: the app gets {port}",
+                f"PORT is {_brief(value)} here but run.network.port is {port}: the app gets {port}",
             )
+
+
+def _missing(section: str) -> str:
+    needs = {"build": "commands.build, a list of commands", "run": "command, the start command"}
+    return f"the section `{section}:` is required; it needs {needs[section]}"
 
 
 def _names(table: Table) -> set[str]:
@@ -425,10 +458,24 @@ def _line(table: Table, key: str) -> int:
     return next((k.line for k, _ in table.entries if k.text == key), table.line)
 
 
+def _brief(text: str) -> str:
+    return text if len(text) < _LONG else text[:_LONG] + "…"
+
+
+def _taken_literally(names: list[str]) -> str:
+    """Names alone: a value may hold a secret beside what it wants put in."""
+    told = ", ".join(dict.fromkeys(_brief(name) for name in names[:_FURTHER]))
+    more = f" and {len(names) - _FURTHER} more" if len(names) > _FURTHER else ""
+    return (
+        f"{told}{more}: `${{…}}` and `{{{{resolve:…}}}}` are passed as they stand, nothing is put "
+        "in; write the value, or use run.secrets"
+    )
+
+
 def _show(node: Node) -> str:
     match node:
         case Scalar(text=text):
-            return repr(text if len(text) < _LONG else text[:_LONG] + "…")
+            return repr(_brief(text))
         case Listing():
             return "a list"
         case Table():

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from emulator.decisions.app_configuration import FILE, Node, misspelt, read, render, split_command
-from emulator.decisions.configuration_schema import RELEASES, agree, shell_words
+from emulator.decisions.configuration_schema import RELEASES, agree, shell_hint
 from emulator.decisions.detection import DOCKERFILE, Detection, detect, runtime_named
 from emulator.decisions.layering import Files, Judge, Step, layer
 from emulator.model.build import (
@@ -38,6 +38,8 @@ VALUES = "CodeConfigurationValues"
 START_SCRIPT = ".start.sh"  # for what App Runner's start command, which has no shell, cannot say
 _LAST_PORT = 65535
 _EXPANDED = frozenset("*?~[")  # by a shell
+# Build variables that lead pip into the source directory, or to a virtual environment in it.
+_LEADS_ELSEWHERE = re.compile(r"PATH|VIRTUAL_ENV|PYTHONUSERBASE|PIP_\w+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +67,7 @@ def decide(
     buildpacks: Sequence[Buildpack],
 ) -> Decision:
     """`paths` are all files of the source directory, `contents` those that `detection.wanted`
-    names; `node` is the parsed apprunner.yaml, `env` is added at run time. Values without a
+    names; `node` is the parsed apprunner.yaml where that is read, `env` is added at run time. Values without a
     runtime leave that to the Dockerfile or to detection. Raises ConfigurationError.
     """
     files = Files(frozenset(paths), contents)
@@ -104,10 +106,11 @@ def _choose(
 ) -> _Chosen | BuildPlan:
     values = source.values
     reasons: tuple[str, ...] = ()
-    if node is not None:
-        if source.configuration_source is ConfigurationSource.REPOSITORY:
-            return _from_file(node, buildpacks)
-        reasons = (f"{FILE} is not read: ConfigurationSource is API.",)
+    if source.configuration_source is ConfigurationSource.API:
+        if FILE in files.paths:
+            reasons = (f"{FILE} is not read: ConfigurationSource is API.",)
+    elif node is not None:
+        return _from_file(node, buildpacks)
     if values is not None and values.runtime:
         chosen: _Chosen | BuildPlan = _from_values(values, files, buildpacks)
     elif DOCKERFILE in files.paths:
@@ -148,7 +151,19 @@ def _from_values(values: CodeValues, files: Files, buildpacks: Sequence[Buildpac
         ),
         reasons=(f"The service's settings ask for {runtime.name}.",),
     )
-    return chosen if values.start_command else _started_as_detected(chosen, files)
+    return _with_hint(chosen) if values.start_command else _started_as_detected(chosen, files)
+
+
+def _with_hint(chosen: _Chosen) -> _Chosen:
+    """The API's start command: nobody has looked at it yet."""
+    warnings = _start_command_warnings(chosen.configuration.command)
+    return replace(chosen, configuration=replace(chosen.configuration, warnings=warnings))
+
+
+def _start_command_warnings(command: str) -> tuple[str, ...]:
+    place = Place(file=VALUES, key="StartCommand")
+    hint = shell_hint(command)
+    return (f"{place}: {hint}",) if hint else ()
 
 
 def _started_as_detected(chosen: _Chosen, files: Files) -> _Chosen:
@@ -197,7 +212,7 @@ def _as_file(found: Detection, files: Files) -> AppConfiguration:
     revised = found.runtime.process is BuildProcess.REVISED
     command = re.sub(r"\$(?:PORT\b|\{PORT(?::-\d+)?\})", str(found.port), found.command)
     script: tuple[str, ...] = ()
-    if found.shell and (shell_words(command) or set(command) & _EXPANDED):
+    if found.shell and (shell_hint(command) or set(command) & _EXPANDED):
         script = (f"echo {_quoted(found.command)} > {START_SCRIPT}",)
         command = f"sh {START_SCRIPT}"
     return AppConfiguration(
@@ -231,14 +246,18 @@ def _overridden(chosen: _Chosen, values: CodeValues) -> _Chosen:
         port=configuration.port if values.port == DEFAULT_PORT else values.port,
         env=values.env,
         secrets=values.secrets,
+        warnings=configuration.warnings + _start_command_warnings(values.start_command or ""),
     )
     argv = None if values.start_command else chosen.argv
     return replace(chosen, configuration=configuration, argv=argv)
 
 
 def _from_dockerfile(files: Files, source: CodeSource, values: CodeValues | None) -> BuildPlan:
-    text = files.contents.get(DOCKERFILE, b"").decode("utf-8", "replace")
+    if DOCKERFILE not in files.contents:
+        raise ConfigurationError(Place(file=DOCKERFILE), "the file is too large to be one")
+    text = files.contents[DOCKERFILE].decode("utf-8", "replace")
     given = values or CodeValues(runtime="")
+    command = given.start_command or ""
     exposed = exposed_port(text)
     port = given.port if given.port != DEFAULT_PORT else exposed or DEFAULT_PORT
     reason = f"There is no {FILE}: the repository's own {DOCKERFILE} is built (an extension)"
@@ -247,15 +266,22 @@ def _from_dockerfile(files: Files, source: CodeSource, values: CodeValues | None
         base=None,
         directory=source.source_directory.strip("/"),
         dockerfile=text,
-        command=split_command(given.start_command) if given.start_command else None,
+        command=split_command(command) or None,
         port=port,
         env=_frozen({**given.env, "PORT": str(port)}),
         secrets=given.secrets,
         reasons=(
             f"{reason}; the port is {port}{', which it exposes' if port == exposed else ''}.",
         ),
-        warnings=_misspelt(files),
+        warnings=_misspelt(files) + _start_command_warnings(command),
+        suspicions=suspicions(command),
     )
+
+
+def suspicions(command: str) -> tuple[str, ...]:
+    """Why a process with this start command, split as App Runner does, may not come up."""
+    hint = shell_hint(command)
+    return (hint,) if hint else ()
 
 
 def exposed_port(dockerfile: str) -> int | None:
@@ -276,6 +302,7 @@ def _managed(chosen: _Chosen, files: Files, directory: str) -> BuildPlan:
     configuration, runtime = chosen.configuration, chosen.runtime
     judge = Judge(chosen.buildpack.dependencies, files)
     steps = layer(configuration, runtime.process, judge)
+    lost = _lost(chosen, judge)
     base = BuildPlan(
         kind=BuildKind.COMPLETE,
         base=runtime.base,
@@ -289,7 +316,8 @@ def _managed(chosen: _Chosen, files: Files, directory: str) -> BuildPlan:
         env=_variables(configuration),
         secrets=configuration.secrets,
         reasons=chosen.reasons,
-        warnings=(*configuration.warnings, *_warnings(chosen, judge)),
+        warnings=(*configuration.warnings, *_pre_run_warning(chosen), *lost),
+        suspicions=(*(() if chosen.argv else suspicions(configuration.command)), *lost),
     )
     if not isinstance(steps, str):
         return _layered(base, steps, files)
@@ -373,28 +401,26 @@ def _asked_by(configuration: AppConfiguration) -> str:
     return "runtime-version" if configuration.runtime_version else configuration.runtime
 
 
-def _warnings(chosen: _Chosen, judge: Judge) -> tuple[str, ...]:
-    if chosen.runtime.process is BuildProcess.REVISED:
-        said = _lost_warning(chosen.configuration, judge)
-    else:
-        said = _pre_run_warning(chosen.configuration)
-    return (said,) if said else ()
+def _pre_run_warning(chosen: _Chosen) -> tuple[str, ...]:
+    configuration = chosen.configuration
+    if chosen.runtime.process is BuildProcess.REVISED or not configuration.pre_run:
+        return ()
+    place = Place(file=FILE, key="run.pre-run")
+    return (f"{place}: not run, as {configuration.runtime} has the original build",)
 
 
-def _pre_run_warning(configuration: AppConfiguration) -> str:
-    if not configuration.pre_run:
-        return ""
-    return f"{FILE}: run.pre-run is not run: {configuration.runtime} has the original build"
-
-
-def _lost_warning(configuration: AppConfiguration, judge: Judge) -> str:
-    steps = judge.steps(configuration.build)
-    if configuration.pre_run or isinstance(steps, str):
-        return ""
-    lost = [step.command for step in steps if step.leaves_the_source]
+def _lost(chosen: _Chosen, judge: Judge) -> tuple[str, ...]:
+    configuration = chosen.configuration
+    revised = chosen.runtime.process is BuildProcess.REVISED
+    if not revised or configuration.pre_run:
+        return ()
+    if any(map(_LEADS_ELSEWHERE.fullmatch, configuration.build_env)):
+        return ()
+    lost = judge.leaves_the_source((*configuration.pre_build, *configuration.build))
     if not lost:
-        return ""
-    return (
-        f"`{lost[0]}` installs outside /app, and App Runner's revised build carries nothing else "
+        return ()
+    told = (
+        f"`{lost}` installs outside /app, and App Runner's revised build carries nothing else "
         "into the run image: repeat it in run.pre-run"
     )
+    return (told,)

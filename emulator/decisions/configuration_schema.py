@@ -103,7 +103,15 @@ _OTHER_FORMATS: Mapping[str, str] = MappingProxyType(
         "AWSTemplateFormatVersion": "a CloudFormation template",
     }
 )
-_SHELL_SYNTAX = re.compile(r"&&|\|\|?|;|`|\$\w+|\$[({]|[<>]|[\"']")
+_SHELL_SYNTAX = re.compile(r"&&|\|\|?|;|&(?!\S)|`|\$\w+|\$\{\w+\}?|\$\(|[<>]|[\"']")
+_SHELLS = frozenset({"sh", "bash", "dash", "/bin/sh", "/bin/bash", "/usr/bin/sh", "/usr/bin/bash"})
+# Files by a pattern; an option's value or an address is none.
+_GLOB = re.compile(r"(?![-\"'])(?!\S*://)(?:\S*/\S*[*?\[]\S*|[\w.-]*[*?][\w.-]*\.\w+|~(?:/\S*)?)")
+_MOST_WORDS = 6  # of a hint
+_LONGEST_WORD = 40
+_NEAREST = 2
+_ONLY_A_VERSION = re.compile(r"\d+(?:\.\d+)*")
+_LONGEST_NAME = 100  # a longer one is not misspelt, it is something else
 
 
 def _kebab(name: str) -> str:
@@ -112,7 +120,7 @@ def _kebab(name: str) -> str:
 
 def hint(name: str, parent: str) -> str:
     """What was probably meant by an unknown key."""
-    key = _kebab(name)
+    key = _kebab(name[:_LONGEST_NAME])
     if name == "<<":
         return "merge keys are not supported: write the keys out"
     if not parent and name in _OTHER_FORMATS:
@@ -129,19 +137,24 @@ def hint(name: str, parent: str) -> str:
 
 def _meant(key: str, parent: str) -> str | None:
     here = tuple(p for p in _PATHS if p.rpartition(".")[0] == parent)
-    close = get_close_matches(f"{parent}.{key}".strip("."), here, n=1, cutoff=0.85)
+    full = f"{parent}.{key}".strip(".")
+    if full in _MEANT:
+        return _MEANT[full]
+    close = get_close_matches(full, here, n=1, cutoff=0.85)
     if close:
         return close[0]
-    for spelling in (f"{parent}.{key}", key):
-        if spelling in _MEANT:
-            return _MEANT[spelling]
+    if key in _MEANT:
+        return _MEANT[key]
     same = next((p for p in _PATHS if p.rpartition(".")[2] == key), None)
     return same or next(iter(get_close_matches(key, _PATHS, n=1, cutoff=0.75)), None)
 
 
 def nearest_runtimes(name: str, runtimes: Collection[str]) -> tuple[str, ...]:
     """What a runtime's name may have been meant to be: nodejs20 -> nodejs18, nodejs22."""
-    plain = re.sub(r"[^a-z0-9]", "", name.lower())
+    if _ONLY_A_VERSION.fullmatch(name):
+        has = (r for r in sorted(runtimes) if any(agree(name, v) for v in RELEASES.get(r, ())))
+        return tuple(has)[:_NEAREST]
+    plain = re.sub(r"[^a-z0-9]", "", name[:_LONGEST_NAME].lower())
     if plain in runtimes:
         return (plain,)
     match = re.fullmatch(r"([a-z]+)(\d*)", plain)
@@ -152,7 +165,7 @@ def nearest_runtimes(name: str, runtimes: Collection[str]) -> tuple[str, ...]:
         return tuple(get_close_matches(plain, sorted(runtimes), n=1))
     wanted = int(match[2] or 0)
     numbers = sorted(family, key=lambda r: abs(_digits(r) - wanted) if wanted else -_digits(r))
-    return tuple(sorted(numbers[:2]))
+    return tuple(sorted(numbers[:_NEAREST]))
 
 
 def _digits(runtime: str) -> int:
@@ -164,13 +177,50 @@ def agree(version: str, release: str) -> bool:
     return all(a == b for a, b in zip(version.split("."), release.split("."), strict=False))
 
 
+def shell_hint(command: str) -> str:
+    """What to tell of a start command that plainly wants a shell, and does not get one; else ""."""
+    what = shell_words(command)
+    if not what:
+        return ""
+    parts = what.split(", ")
+    instead = ""
+    if all(part.endswith("=`") for part in parts):
+        instead = "set it in run.env, or "
+    elif all(part.startswith("`$") and "(" not in part for part in parts):
+        instead = "write the value itself, or "
+    return (
+        f"App Runner starts this without a shell and splits it on blanks, so {what} will not "
+        f"work; {instead}put the commands into a script and run `sh start.sh`"
+    )
+
+
 def shell_words(command: str) -> str:
     """What in a start command would need a shell, in words."""
-    syntax = (("quotes" if s in "\"'" else f"`{s}`") for s in _SHELL_SYNTAX.findall(command))
-    found = list(dict.fromkeys(syntax))
-    first = command.split(maxsplit=1)[0]
-    if re.match(r"[A-Za-z_]\w*=", first):
-        found.insert(0, f"`{first}`")
-    if first in {"cd", "export", "source", "exec"}:
-        found.insert(0, f"`{first}`")
-    return ", ".join(found)
+    words = command.split()
+    if words[:2] and words[0] in _SHELLS and words[1] == "-c":
+        return _broken_script(words[2:])
+    found = _needs_a_shell(words, command)
+    told = [_in_words(each[:_LONGEST_WORD]) for each in found[:_MOST_WORDS]]
+    return ", ".join([*told, "more"] if len(found) > _MOST_WORDS else told)
+
+
+def _in_words(syntax: str) -> str:
+    return {"'": "quotes", '"': "quotes", "`": "backticks"}.get(syntax, f"`{syntax}`")
+
+
+def _broken_script(words: list[str]) -> str:
+    """Of `sh -c SCRIPT`: one word arrives whole, and quotes hold nothing together."""
+    if len(words) <= 1:
+        return ""
+    quoted = any(quote in word for word in words for quote in "\"'")
+    return "quotes around several words" if quoted else "more than one word after `-c`"
+
+
+def _needs_a_shell(words: list[str], command: str) -> list[str]:
+    first = words[0] if words else ""
+    found = [first] if first in {"cd", "export", "source", "exec", "."} else []
+    if variable := re.match(r"[A-Za-z_]\w*=", first):
+        found.append(variable[0])  # not its value, which may be a secret
+    found += (each.replace("'", '"') for each in _SHELL_SYNTAX.findall(command))
+    found += (word for word in words if _GLOB.fullmatch(word))
+    return list(dict.fromkeys(found))

@@ -13,6 +13,7 @@ from emulator.model.build import AppConfiguration, BuildProcess, DependencyComma
 
 _PRINTS = re.compile(r"(?:echo(?: [^$`\\|&;<>()*?~#]*)?|true|:)")
 _JOINED = re.compile(r"[^\"'`|;<>()$\\#]*")  # && means what it says
+_ELSEWHERE = re.compile(r"\bactivate\b|\b(?:PATH|PYTHONUSERBASE|PIP_\w+)=")
 _LONGEST = 60  # characters of a file that a reason repeats
 
 
@@ -34,11 +35,6 @@ class Step:
     @property
     def outputs(self) -> tuple[str, ...]:
         return tuple(output for part in self.parts for output in part.outputs)
-
-    @property
-    def leaves_the_source(self) -> bool:
-        """It installs by a list of files, and not into the source directory."""
-        return any(part.inputs and not part.outputs for part in self.parts)
 
 
 def layer(
@@ -91,6 +87,19 @@ class Judge:
                 steps.append(Step(command, parts))
         return tuple(steps)
 
+    def leaves_the_source(self, commands: Sequence[str]) -> str:
+        """The first that installs by a list of files, and not into the source directory; or "".
+
+        Whatever else the commands do; in a virtual environment nobody knows where that lies.
+        """
+        for command in commands:
+            for text in _split(command):
+                if _ELSEWHERE.search(text):
+                    return ""
+                if any(re.fullmatch(d.pattern, text) for d in self._dependencies if _outside(d)):
+                    return text
+        return ""
+
     def _parts(self, command: str) -> tuple[DependencyCommand, ...] | str:
         found = []
         for text in _split(command):
@@ -141,6 +150,10 @@ class Judge:
             return ""
         words = " ".join(found[0].split())[:_LONGEST]
         return f"needs more of the repository{f' ({words})' if words else ''}"
+
+
+def _outside(dependency: DependencyCommand) -> bool:
+    return bool(dependency.inputs) and not dependency.outputs
 
 
 def _split(command: str) -> tuple[str, ...]:

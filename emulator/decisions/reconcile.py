@@ -418,9 +418,7 @@ def _deployment_failure(s: Situation, operation: Operation) -> str:
         return "it took too long"
     if s.target is None:
         return ""
-    if s.target.id in s.start_failures:
-        return s.start_failures[s.target.id]
-    return next((_why(i) for i in s.instances if i.revision == s.target.id and _failed_one(i)), "")
+    return _start_failure(s, s.target)
 
 
 def _late(s: Situation, operation: Operation) -> bool:
@@ -448,12 +446,17 @@ def _trial(s: Situation) -> tuple[Action, ...]:
 
 
 def _trial_failure(s: Situation) -> str:
-    if s.candidate is None:
-        return ""
-    if s.candidate.id in s.start_failures:
-        return s.start_failures[s.candidate.id]
-    mine = (i for i in s.instances if i.revision == s.candidate.id)
-    return next((_why(i) for i in mine if _failed_one(i)), "")
+    return _start_failure(s, s.candidate) if s.candidate else ""
+
+
+def _start_failure(s: Situation, revision: Revision) -> str:
+    """Why it does not come up, with what was suspected before it was tried."""
+    mine = (i for i in s.instances if i.revision == revision.id)
+    observed = (_why(i) for i in mine if _failed_one(i))
+    failure = s.start_failures.get(revision.id) or next(observed, "")
+    if not failure or not revision.suspicions:
+        return failure
+    return f"{failure.rstrip('.')}. Probably because: {' '.join(revision.suspicions)}."
 
 
 def _failed_one(i: Instance) -> bool:

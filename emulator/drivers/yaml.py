@@ -9,12 +9,12 @@ from collections.abc import Iterator
 
 import yaml
 
-from emulator.decisions.app_configuration import Listing, Node, Scalar, Table
+from emulator.decisions.app_configuration import LARGEST, Listing, Node, Scalar, Table
 from emulator.model.errors import ConfigurationError, Place
 
-LARGEST = 1_000_000  # bytes
 DEEPEST = 32
 MOST_NODES = 20_000  # after aliases are expanded
+LONGEST_KEY = 200  # characters; App Runner's own have 15 at most
 
 _LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 _CONFLICT = re.compile(r"^(<{7}|>{7}|\|{7})( |$)", re.MULTILINE)
@@ -204,6 +204,8 @@ class _Composer:
     def _add_key(self, parent: _Open, key: Node, line: int) -> None:
         if not isinstance(key, Scalar):
             raise _error(self._file, line, "a key must be a word, not a list or a mapping")
+        if len(key.text) > LONGEST_KEY:
+            raise _error(self._file, line, f"a key of {len(key.text)} characters")
         earlier = parent.name(key)
         if earlier is not None:
             message = f"this key stands already on line {earlier}: keep one"

@@ -151,7 +151,7 @@ class BuildPlan:
     (path, target) what its commands make there. `directory` is the source directory inside the
     repository, without slashes at its ends ("" for the root). `dockerfile` is the text of the
     repository's own for that kind. `versions` are those of the language that will do, `asked_by`
-    says whose wish that is.
+    says whose wish that is. `suspicions` are why the start may fail.
     """
 
     kind: BuildKind
@@ -174,3 +174,4 @@ class BuildPlan:
     secrets: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     reasons: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    suspicions: tuple[str, ...] = ()

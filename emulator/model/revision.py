@@ -28,6 +28,7 @@ class Revision:
 
     `command` is the argument vector, None for the image's own. `directory` is the working
     directory, None for the image's own. `deployment` is the id of the one that made it.
+    `suspicions` were had before it was ever started; they explain a start that fails.
     """
 
     id: RevisionId
@@ -43,6 +44,7 @@ class Revision:
     commit: str | None = None
     message: str = ""
     deployment: str = ""
+    suspicions: tuple[str, ...] = ()
     created_at: Epoch
 
     @property

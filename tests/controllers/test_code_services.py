@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from emulator.model.errors import BuildError, InvalidRequestException
+from emulator.model.configuration import CodeValues, ConfigurationSource
+from emulator.model.errors import BuildError, EngineError, InvalidRequestException
 from emulator.model.service import ServiceStatus
 from tests.fakes.emulators import SETTINGS, Emulator, Machine, code
 from tests.fakes.world import Behaviour
@@ -142,6 +143,113 @@ async def test_a_commit_mends_what_could_not_be_created(emulator, machine):
     assert (await emulator.at_rest()).status is ServiceStatus.CREATE_FAILED
     mended = machine.repository.commit_files("/repo", {"apprunner.yaml": None})
     assert await serves(emulator, mended)
+
+
+FILE = """\
+version: 1.0
+runtime: {runtime}
+build:
+  commands:
+    build:
+      - {build}
+run:
+  command: {command}
+"""
+SHELL_HINT = "App Runner starts this without a shell and splits it on blanks"
+
+
+@pytest.mark.observed
+async def test_a_start_that_fails_for_want_of_a_shell_says_so_in_its_reason(emulator, machine):
+    text = FILE.format(runtime="nodejs22", build="npm ci", command="cd web && node app.js")
+    commit = machine.repository.commit_files("/repo", {"apprunner.yaml": text})
+    machine.world.behaviours[commit] = Behaviour(boot=9, crashes_after=0.1, exit_code=127)
+    await created(emulator)
+    events = await emulator.events()
+    [warning] = [event for event in events if event.startswith("Warning: ")]
+    assert f"apprunner.yaml:8 (run.command): {SHELL_HINT}, so `cd`, `&&`" in warning
+    [failure] = [event for event in events if "Failure reason" in event]
+    assert f"exit code: 127. Probably because: {SHELL_HINT}" in failure
+
+
+@pytest.mark.documented
+async def test_a_start_that_fails_for_lost_packages_says_so_and_one_that_works_does_not(
+    emulator, machine
+):
+    text = FILE.format(
+        runtime="python311", build="pip3 install -r requirements.txt", command="python3 app.py"
+    )
+    machine.repository.commit_files("/repo", {"apprunner.yaml": text})
+    assert (await created(emulator)).status is ServiceStatus.RUNNING
+    assert not [event for event in await emulator.events() if "Probably" in event]
+    commit = machine.repository.commit_files("/repo", {"app.py": "import flask\n"})
+    machine.world.behaviours[commit] = Behaviour(boot=9, crashes_after=0.1)
+    assert await emulator.until(lambda: emulator.platform.ledger("hello").operation, within=5)
+    await emulator.at_rest()
+    [failure] = [event for event in await emulator.events() if "Failure reason" in event]
+    assert "exit code: 1. Probably because: `pip3 install -r requirements.txt`" in failure
+
+
+async def test_an_engine_that_cannot_start_the_command_says_what_it_may_be(emulator, machine):
+    text = FILE.format(runtime="nodejs22", build="npm ci", command="NODE_ENV=x node app.js")
+    machine.repository.commit_files("/repo", {"apprunner.yaml": text})
+    error = EngineError('exec: "NODE_ENV=x": executable file not found in $PATH')
+
+    async def fail(_instance, _revision):
+        raise error
+
+    machine.instances.start = fail
+    await created(emulator)
+    [failure] = [event for event in await emulator.events() if "Failure reason" in event]
+    assert "executable file not found in $PATH. Probably because:" in failure
+    assert "set it in run.env" in failure
+
+
+@pytest.mark.documented
+async def test_with_the_api_as_source_the_file_may_hold_anything(emulator, machine):
+    machine.repository.commit_files("/repo", {"apprunner.yaml": "\t: not YAML"})
+    wanted = code()
+    source = replace(
+        wanted.source,
+        configuration_source=ConfigurationSource.API,
+        values=CodeValues(runtime="PYTHON_3", start_command="python app.py"),
+    )
+    await emulator.platform.create("hello", replace(wanted, source=source))
+    assert (await emulator.at_rest()).status is ServiceStatus.RUNNING
+    events = " ".join(await emulator.events())
+    assert "apprunner.yaml is not read: ConfigurationSource is API." in events
+    assert "Reading apprunner.yaml" not in events
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        (
+            {"apprunner.yaml": "#" * 2_000_001},
+            "apprunner.yaml: the file has 2000001 bytes; at most 1000000 are read",
+        ),
+        ({"Dockerfile": "#" * 2_000_001}, "Dockerfile: the file is too large"),
+    ],
+)
+async def test_a_file_too_large_to_read_is_not_overlooked(emulator, machine, files, told):
+    machine.repository.commit_files("/repo", files)
+    assert (await created(emulator)).status is ServiceStatus.CREATE_FAILED
+    assert told in " ".join(await emulator.events())
+
+
+async def test_planning_reads_no_more_than_it_can_keep(emulator, machine):
+    large = "<Project/>" + " " * 1_999_000
+    projects = {f"p{n:02}.csproj": large for n in range(12)}
+    machine.repository.commit_files("/repo", projects)
+    read, sizes = machine.repository.read, []
+
+    async def counted(repository, blob):
+        content = await read(repository, blob)
+        sizes.append(len(content))
+        return content
+
+    machine.repository.read = counted
+    assert (await created(emulator)).status is ServiceStatus.RUNNING
+    assert 10_000_000 < sum(sizes) <= 20_000_000
 
 
 ANOTHER_PYTHON = {

@@ -380,3 +380,15 @@ async def test_an_idle_emulator_asks_the_engine_once_a_second_at_most_however_ma
         machine.builder.find = counted
         await machine.clock.sleep(100)
         assert 0 < asked <= 120
+
+
+@pytest.mark.observed
+async def test_a_start_command_that_wants_a_shell_gets_a_hint_and_none(emulator, machine):
+    machine.world.behaviours["sha256:app1"] = Behaviour(boot=9, crashes_after=0.1)
+    await created(emulator, automatic(start_command='sh -c "node a.js"'))
+    revision = ledger(emulator).revisions["r1"]
+    assert revision.command == ("sh", "-c", '"node', 'a.js"')
+    events = await emulator.events()
+    [warning] = [event for event in events if event.startswith("Warning: StartCommand: ")]
+    assert "so quotes around several words will not work" in warning
+    assert any("Failure reason" in e and "quotes around several words" in e for e in events)

@@ -1,6 +1,7 @@
 """How a commit becomes an image: what to go by, and when the source may be laid over a layer."""
 
 import textwrap
+from dataclasses import replace
 
 import pytest
 
@@ -68,7 +69,8 @@ def test_apprunner_yaml_comes_first():
 
 @pytest.mark.documented
 def test_with_the_api_as_source_the_file_is_ignored():
-    made = planned({FILE: "not even valid", "package.json": PACKAGE}, values=VALUES, by_api=True)
+    files = {FILE: yaml_of("python3"), "package.json": PACKAGE}
+    made = planned(files, values=VALUES, by_api=True)
     assert made.command == ("node", "api.js")
     assert made.reasons[0] == "apprunner.yaml is not read: ConfigurationSource is API."
 
@@ -128,6 +130,38 @@ def test_values_without_a_start_command_start_what_is_recognised():
     assert made.command == ("node", "server.js")
     assert made.process is BuildProcess.ORIGINAL
     assert "StartCommand is not set" in " ".join(made.reasons)
+
+
+HINT = "App Runner starts this without a shell and splits it on blanks, so `&&` will not work"
+
+
+@pytest.mark.observed
+@pytest.mark.parametrize(
+    "files",
+    [{"server.js": ""}, {"Dockerfile": "FROM x"}, {FILE: yaml_of("python3", command="a && b")}],
+)
+def test_a_start_command_that_wants_a_shell_gets_none_and_a_hint(files):
+    values = CodeValues(runtime="", start_command="a && b")
+    for made in (
+        planned(files, values=values),
+        planned(files, values=replace(values, runtime="GO_1")),
+    ):
+        assert made.command == ("a", "&&", "b")
+        [warning] = made.warnings
+        place = "CodeConfigurationValues (StartCommand)" if FILE not in files else f"{FILE}:8"
+        assert warning.startswith(place)
+        assert HINT in warning
+        assert [text.startswith(HINT) for text in made.suspicions] == [True]
+
+
+def test_a_procfile_s_line_has_a_shell_and_needs_no_hint():
+    made = planned({"main.py": "", "Procfile": "web: a && b $PORT"})
+    assert (made.warnings, made.suspicions) == ((), ())
+
+
+def test_a_dockerfile_too_large_to_read_is_refused():
+    with pytest.raises(ConfigurationError, match="Dockerfile: the file is too large"):
+        planned({"Dockerfile": "FROM x"}, unread=("Dockerfile",))
 
 
 def test_values_without_any_start_are_refused():
@@ -413,7 +447,7 @@ def test_added_variables_win_over_the_file_s_and_secrets_stay_apart():
     [
         (
             {FILE: yaml_of("python3", pre_run=["x"])},
-            "run.pre-run is not run: python3 has the original build",
+            "apprunner.yaml (run.pre-run): not run, as python3 has the original build",
         ),
         (
             {FILE: yaml_of("python311", build=[PIP]), "requirements.txt": ""},
@@ -426,13 +460,34 @@ def test_what_differs_from_the_wish_is_warned_of(files, warning):
     assert [text for text in planned(files).warnings if warning in text]
 
 
+@pytest.mark.documented
+@pytest.mark.parametrize(
+    "build",
+    [
+        ["pip3 install --upgrade pip", f"{PIP} && python3 manage.py collectstatic"],
+        ["python3 x.py", PIP],
+    ],
+)
+def test_packages_that_are_lost_are_warned_of_and_suspected_whatever_else_is_built(build):
+    files = {FILE: yaml_of("python311", build=build), "requirements.txt": "-r other.txt"}
+    made = planned(files)
+    [warning] = made.warnings
+    assert warning.startswith(f"`{PIP}` installs outside /app")
+    assert made.suspicions == (warning,)
+
+
+ELSEWHERE = "  env:\n    - name: PYTHONUSERBASE\n      value: /app\n"
+
+
 @pytest.mark.parametrize(
     "files",
     [
+        {FILE: yaml_of("python311", build=[f". v/bin/activate && {PIP}"]), "requirements.txt": ""},
+        {FILE: yaml_of("python311", build=[PIP], extra=ELSEWHERE), "requirements.txt": ""},
         {FILE: yaml_of("python311", build=[PIP], pre_run=[PIP]), "requirements.txt": ""},
         {FILE: yaml_of("nodejs18", build=["npm ci"]), "package.json": PACKAGE},
     ],
-    ids=["packages in pre-run", "packages in the source"],
+    ids=["a virtual environment", "a user base", "packages in pre-run", "packages in the source"],
 )
 def test_what_is_right_is_not_warned_of(files):
     assert planned(files).warnings == ()
