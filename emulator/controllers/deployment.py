@@ -252,6 +252,11 @@ class Deployer:
             plan = self._planner.decide(snapshot, source, env).plan
         except ConfigurationError as error:
             raise BuildError(f"Failed to read the configuration: {error}") from error
+        if self._strict and plan.extensions:
+            raise BuildError(
+                f"Failed to build your application source code. {'; '.join(plan.extensions)}. "
+                "`strict = true` refuses that."
+            )
         if reads:
             await ledger.say("Successfully Validate configuration file.")
         await ledger.say(*plan.reasons, *(f"Warning: {w}" for w in plan.warnings))

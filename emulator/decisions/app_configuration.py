@@ -117,6 +117,7 @@ class _Reader:
         self._problems: list[tuple[Place, str]] = []
         self._warnings: list[str] = []
         self._absent: dict[str, str] = {}
+        self._extensions: list[str] = []
 
     def finish(self) -> None:
         if not self._problems:
@@ -150,7 +151,8 @@ class _Reader:
         network = self._table(run.get("network") or Table((), run.line), "run.network")
         port = self._port(network)
         env = self._env(run.get("env"), "run.env")
-        self._check_port_variable(run, env, port)
+        port_env = self._port_env(network)
+        self._check_port_variables(run, env, port, port_env)
         pre_run = self._commands(run.get("pre-run"), "run.pre-run")
         command = self._command(given)
         return AppConfiguration(
@@ -163,10 +165,11 @@ class _Reader:
             build_env=MappingProxyType(build_env),
             runtime_version=self._runtime_version(run, runtime),
             port=port,
-            port_env=self._port_env(network),
+            port_env=port_env,
             env=MappingProxyType(env),
             secrets=MappingProxyType(self._secrets(run, env)),
             warnings=tuple(self._warnings),
+            extensions=tuple(self._extensions),
         )
 
     def _section(self, top: Table, key: str) -> Table | None:
@@ -360,6 +363,7 @@ class _Reader:
                         f"this runtime has no `{name}` on App Runner, where that fails: write "
                         f"`{instead}`",
                     )
+                    self._extensions.append(self._warnings[-1])
 
     # -- variables -----------------------------------------------------------------------------
 
@@ -435,14 +439,14 @@ class _Reader:
                     f"{_brief(name)!r}: a shell cannot hold that name",
                 )
 
-    def _check_port_variable(self, run: Table, env: Mapping[str, str], port: int) -> None:
-        value = env.get("PORT", str(port))
-        if value != str(port):
-            self._warn(
-                _line(run, "env"),
-                "run.env",
-                f"PORT is {_brief(value)} here but run.network.port is {port}: the app gets {port}",
-            )
+    def _check_port_variables(
+        self, run: Table, env: Mapping[str, str], port: int, port_env: str | None
+    ) -> None:
+        for name in dict.fromkeys(("PORT", port_env or "PORT")):
+            value = env.get(name, str(port))
+            if value != str(port):
+                shown = f"{name} is {_brief(value)} here but run.network.port is {port}"
+                self._warn(_line(run, "env"), "run.env", f"{shown}: the app gets {port}")
 
 
 def _missing(section: str) -> str:

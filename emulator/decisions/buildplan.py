@@ -35,6 +35,7 @@ from emulator.model.configuration import (
 from emulator.model.errors import ConfigurationError, Place
 
 VALUES = "CodeConfigurationValues"
+NEEDS_FILE = f"there is no {FILE}, and App Runner needs one or ConfigurationSource API"
 START_SCRIPT = ".start.sh"  # for what App Runner's start command, which has no shell, cannot say
 _LAST_PORT = 65535
 _EXPANDED = frozenset("*?~[")  # by a shell
@@ -187,7 +188,9 @@ def _from_detection(
     chosen = _Chosen(
         buildpack=found.buildpack,
         runtime=found.runtime,
-        configuration=replace(found.configuration, warnings=_misspelt(files)),
+        configuration=replace(
+            found.configuration, warnings=_misspelt(files), extensions=(NEEDS_FILE,)
+        ),
         argv=_argv(found),
         file=_as_file(found, files),
         reasons=found.because,
@@ -274,6 +277,7 @@ def _from_dockerfile(files: Files, source: CodeSource, values: CodeValues | None
             f"{reason}; the port is {port}{', which it exposes' if port == exposed else ''}.",
         ),
         warnings=_misspelt(files) + _start_command_warnings(command),
+        extensions=(NEEDS_FILE,),
         suspicions=suspicions(command),
     )
 
@@ -317,6 +321,7 @@ def _managed(chosen: _Chosen, files: Files, directory: str) -> BuildPlan:
         secrets=configuration.secrets,
         reasons=chosen.reasons,
         warnings=(*configuration.warnings, *_pre_run_warning(chosen), *lost),
+        extensions=configuration.extensions,
         suspicions=(*(() if chosen.argv else suspicions(configuration.command)), *lost),
     )
     if not isinstance(steps, str):

@@ -189,7 +189,7 @@ def shell_hint(command: str) -> str:
     elif all(part.startswith("`$") and "(" not in part for part in parts):
         instead = "write the value itself, or "
     return (
-        f"App Runner starts this without a shell and splits it on blanks, so {what} will not "
+        f"App Runner runs the start command without a shell, split on blanks, so {what} will not "
         f"work; {instead}put the commands into a script and run `sh start.sh`"
     )
 

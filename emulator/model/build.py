@@ -118,7 +118,10 @@ class Buildpack:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppConfiguration:
-    """apprunner.yaml, validated; commands are shell lines, `command` is split on blanks."""
+    """apprunner.yaml, validated; commands are shell lines, `command` is split on blanks.
+
+    `extensions` say what works here and fails on App Runner; they are among the warnings.
+    """
 
     runtime: str
     build: tuple[str, ...]
@@ -133,6 +136,7 @@ class AppConfiguration:
     env: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     secrets: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     warnings: tuple[str, ...] = ()
+    extensions: tuple[str, ...] = ()
 
 
 class BuildKind(StrEnum):
@@ -151,7 +155,8 @@ class BuildPlan:
     (path, target) what its commands make there. `directory` is the source directory inside the
     repository, without slashes at its ends ("" for the root). `dockerfile` is the text of the
     repository's own for that kind. `versions` are those of the language that will do, `asked_by`
-    says whose wish that is. `suspicions` are why the start may fail.
+    says whose wish that is. `suspicions` are why the start may fail,
+    `extensions` why App Runner would not build it at all.
     """
 
     kind: BuildKind
@@ -175,3 +180,4 @@ class BuildPlan:
     reasons: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     suspicions: tuple[str, ...] = ()
+    extensions: tuple[str, ...] = ()

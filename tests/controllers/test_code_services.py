@@ -155,7 +155,7 @@ build:
 run:
   command: {command}
 """
-SHELL_HINT = "App Runner starts this without a shell and splits it on blanks"
+SHELL_HINT = "App Runner runs the start command without a shell, split on blanks"
 
 
 @pytest.mark.observed
@@ -283,6 +283,27 @@ async def test_strict_refuses_another_version_of_the_language(machine):
         assert (await created(emulator)).status is ServiceStatus.CREATE_FAILED
         [failure] = [event for event in await emulator.events() if OTHER_VERSION in event]
         assert "`strict = true` refuses that: bring python:3.8 here by `docker load`" in failure
+
+
+@pytest.mark.documented
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ({}, "there is no apprunner.yaml, and App Runner needs one"),
+        ({"Dockerfile": "FROM x\n"}, "there is no apprunner.yaml, and App Runner needs one"),
+        (
+            {"apprunner.yaml": FILE.format(runtime="python311", build="pip -V", command="x")},
+            "apprunner.yaml:6 (build.commands.build): this runtime has no `pip` on App Runner",
+        ),
+    ],
+)
+async def test_strict_refuses_what_only_works_here(machine, files, told):
+    machine.repository.commit_files("/repo", files)
+    async with Emulator(machine, settings=replace(SETTINGS, strict=True)) as emulator:
+        assert (await created(emulator)).status is ServiceStatus.CREATE_FAILED
+        [failure] = [event for event in await emulator.events() if "Failure reason" in event]
+        assert told in failure
+        assert "`strict = true` refuses that." in failure
 
 
 async def test_a_repository_that_goes_away_is_told_once_and_found_again(emulator, machine):

@@ -352,8 +352,8 @@ ODDITIES = (
         there="O: no shell",
         text=command("node app.js --port $PORT"),
         warned=(
-            "apprunner.yaml:8 (run.command): App Runner starts this without a shell and "
-            "splits it on blanks, so `$PORT` will not work; write the value itself, or "
+            "apprunner.yaml:8 (run.command): App Runner runs the start command without "
+            "a shell, split on blanks, so `$PORT` will not work; write the value itself, or "
             "put the commands into a script and run `sh start.sh`"
         ),
     ),
@@ -467,8 +467,8 @@ ODDITIES = (
         there="O: no shell",
         text=command("cd web && node app.js"),
         warned=(
-            "apprunner.yaml:8 (run.command): App Runner starts this without a shell and "
-            "splits it on blanks, so `cd`, `&&` will not work; put the commands into a "
+            "apprunner.yaml:8 (run.command): App Runner runs the start command without "
+            "a shell, split on blanks, so `cd`, `&&` will not work; put the commands into a "
             "script and run `sh start.sh`"
         ),
     ),
@@ -477,8 +477,8 @@ ODDITIES = (
         there="O: split on blanks, quotes mean nothing",
         text=command('sh -c "node a.js; node b.js"'),
         warned=(
-            "apprunner.yaml:8 (run.command): App Runner starts this without a shell and "
-            "splits it on blanks, so quotes around several words will not work; put the "
+            "apprunner.yaml:8 (run.command): App Runner runs the start command without "
+            "a shell, split on blanks, so quotes around several words will not work; put the "
             "commands into a script and run `sh start.sh`"
         ),
     ),
@@ -487,8 +487,8 @@ ODDITIES = (
         there="O: no shell",
         text=command("NODE_ENV=production node app.js"),
         warned=(
-            "apprunner.yaml:8 (run.command): App Runner starts this without a shell and "
-            "splits it on blanks, so `NODE_ENV=` will not work; set it in run.env, or "
+            "apprunner.yaml:8 (run.command): App Runner runs the start command without "
+            "a shell, split on blanks, so `NODE_ENV=` will not work; set it in run.env, or "
             "put the commands into a script and run `sh start.sh`"
         ),
     ),
@@ -497,8 +497,8 @@ ODDITIES = (
         there="O: no shell",
         text=command("java -jar target/*.jar"),
         warned=(
-            "apprunner.yaml:8 (run.command): App Runner starts this without a shell and "
-            "splits it on blanks, so `target/*.jar` will not work; put the commands "
+            "apprunner.yaml:8 (run.command): App Runner runs the start command without "
+            "a shell, split on blanks, so `target/*.jar` will not work; put the commands "
             "into a script and run `sh start.sh`"
         ),
     ),
@@ -640,10 +640,10 @@ Where commands only install what lock or requirement files name, the emulator ma
 from those files alone and lays the source over it; the event log says which of the two it did.
 
 ## Kinder than App Runner
+`strict = true` refuses each of these.
 - Without the file the emulator recognises the language, or builds the repository's own `Dockerfile`.
 - `pip` and `python` exist on python311; there they do not (a warning says so).
-- A runtime's version that is not to be had here is replaced by another and named; `strict = true`
-  refuses that.
+- A version of a language that is not to be had here is replaced by another, which is named.
 
 ## What people write
 App Runner's side is **D**ocumented, **O**bserved in public histories and logs, or **A**ssumed.

@@ -316,6 +316,10 @@ def test_what_works_is_read_as_it_is_written(text, expected):
 
 
 WARNED = {
+    "12 another value for the port's own variable": (
+        with_run("network:\n  env: MY_PORT\nenv:\n  - name: MY_PORT\n    value: 3000\n"),
+        *(12, "MY_PORT is 3000 here but run.network.port is 8080: the app gets 8080"),
+    ),
     "a pipe in the start command": (changed("app.py", "app.py | tee x"), 9, "`|`"),
     "cd in the start command": (changed("python app.py", "cd x"), 9, "`cd`"),
     "a name twice": (

@@ -132,7 +132,7 @@ def test_values_without_a_start_command_start_what_is_recognised():
     assert "StartCommand is not set" in " ".join(made.reasons)
 
 
-HINT = "App Runner starts this without a shell and splits it on blanks, so `&&` will not work"
+HINT = "App Runner runs the start command without a shell, split on blanks, so `&&` will not work"
 
 
 @pytest.mark.observed
