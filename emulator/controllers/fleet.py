@@ -395,7 +395,16 @@ class Fleet:
         if patient.vitals.streak.health is Health.HEALTHY:
             self._equipment.meter.started(patient.id)
             self._tell_birth(patient.id)
+        elif not patient.vitals.draining and self._serves(patient.id):
+            self.jobs.beside(self._crashed(patient.vitals.failure))
         self._poke()
+
+    def _serves(self, instance: InstanceId) -> bool:
+        """Requests are for it; a deployment's instances fail with their operation."""
+        seen = self._view.get(instance)
+        if seen is None or seen.state is not ContainerState.RUNNING:
+            return False
+        return seen.revision == self._ledger.serving
 
     def _tell_birth(self, instance: InstanceId) -> None:
         """The phases of a start that requests were waiting for; a deployment tells its own."""

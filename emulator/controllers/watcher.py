@@ -66,7 +66,7 @@ class HealthWatcher:
         self._tell = tell
 
     async def watch(self, patient: Patient, verdict: Callable[[], None]) -> None:
-        """Until the instance is gone, drained or dead."""
+        """Until the instance is gone, drained or dead; unhealthy is the last verdict."""
         began = self._clock.now()
         probes = 0
         while not self._done(patient):
@@ -89,14 +89,14 @@ class HealthWatcher:
             return  # frozen meanwhile: its silence means nothing
         vitals = patient.vitals
         before = vitals.streak.health
-        vitals.streak = vitals.streak.after(
+        streak = vitals.streak.after(
             healthy=result.healthy, detail=result.detail, check=patient.check
         )
-        after = vitals.streak.health
-        if after is Health.UNHEALTHY:
+        if streak.health is Health.UNHEALTHY:
             hint = listening_hint(await self._listening(patient), patient.port)
             vitals.failure = check_failed(patient.check, patient.port, f"({result.detail}) {hint}")
-        if after is not before:
+        vitals.streak = streak
+        if streak.health is not before and streak.health is not Health.UNHEALTHY:
             verdict()
 
     async def _judge_start(self, patient: Patient, seconds: float) -> None:

@@ -313,6 +313,23 @@ class TestDrift:
         assert 2 <= len(told) <= 6
         assert "The next start is in" in told[-1]
 
+    @pytest.mark.assumed
+    async def test_an_instance_that_turns_unhealthy_is_replaced_and_the_reason_is_told(
+        self, emulator, machine
+    ):
+        wanted = configuration(min_size=1)
+        awake = replace(wanted.extensions, freeze_after=None)
+        await emulator.platform.create("hello", replace(wanted, extensions=awake))
+        await emulator.at_rest()
+        [sick] = [c for c in machine.world.containers.values() if c.ready_at < float("inf")]
+        sick.ready_at = float("inf")
+        gone = lambda: sick.seen.id not in machine.world.containers  # noqa: E731
+        assert await emulator.until(gone, within=60)
+        assert await emulator.until(lambda: InstanceState.IDLE in states(emulator), within=10)
+        [told] = [e for e in await emulator.events() if e.startswith("Health check failed")]
+        assert "(connection refused) The application does not listen on any port." in told
+        assert told.endswith("A new instance replaces it.")
+
     async def test_an_engine_that_is_away_is_told_once_and_waited_for(self, emulator, machine):
         service = await created(emulator)
         machine.instances.failure = EngineError("the daemon does not answer")
