@@ -28,6 +28,7 @@ from emulator.model.source import Commit, TreeFile
 from emulator.ports import BuildRequest, Ports, Repository
 
 LARGEST_READ = 2_000_000  # bytes of a file that planning looks into
+SYMBOLIC_LINK = "120000"  # git's mode of one
 MOST_READ = 20_000_000  # of all of them
 
 
@@ -111,6 +112,8 @@ class Planner:
 
     def _file(self, snapshot: Snapshot) -> Node:
         data = snapshot.contents.get(FILE)
+        if snapshot.files[FILE].mode == SYMBOLIC_LINK:
+            raise ConfigurationError(Place(file=FILE), "a symbolic link: put the file itself here")
         if data is None:
             message = f"the file has {snapshot.files[FILE].size} bytes; at most {LARGEST} are read"
             raise ConfigurationError(Place(file=FILE), message)

@@ -236,6 +236,21 @@ async def test_a_file_too_large_to_read_is_not_overlooked(emulator, machine, fil
     assert told in " ".join(await emulator.events())
 
 
+async def test_a_symbolic_link_is_no_configuration(emulator, machine):
+    machine.repository.commit_files("/repo", {"apprunner.yaml": "conf/apprunner.yaml"})
+    listed = machine.repository.files
+
+    async def linked(repository, tree):
+        found = await listed(repository, tree)
+        return [replace(f, mode="120000") if f.path == "apprunner.yaml" else f for f in found]
+
+    machine.repository.files = linked
+    await created(emulator)
+    assert "apprunner.yaml: a symbolic link: put the file itself here" in " ".join(
+        await emulator.events()
+    )
+
+
 async def test_planning_reads_no_more_than_it_can_keep(emulator, machine):
     large = "<Project/>" + " " * 1_999_000
     projects = {f"p{n:02}.csproj": large for n in range(12)}

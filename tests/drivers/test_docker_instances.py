@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from emulator.decisions.app_configuration import split_command
 from emulator.drivers.docker import sandbox
 from emulator.drivers.docker.engine import Engine, NotFoundError
 from emulator.drivers.docker.events import Changes
@@ -226,6 +227,14 @@ class TestLogs:
             await rig.answer(endpoint)
             await rig.instances.remove(instance)
         assert set(await rig.tail(instance)) >= {"complaint", "listening"}
+
+    @pytest.mark.observed
+    async def test_no_shell_touches_the_words_of_a_start_command(self, rig):
+        command = split_command('/bin/echo "a  $PORT" && `b` > *')
+        instance, _ = await rig.launch(replace(rig.revision(), command=command))
+        await rig.until(instance, ContainerState.EXITED)
+        await rig.instances.remove(instance)
+        assert await rig.tail(instance) == ('"a $PORT" && `b` > *',)
 
     async def test_are_kept_even_if_nobody_followed_them(self, rig):
         instance, _ = await rig.launch(rig.revision(EXIT="3"))
