@@ -28,8 +28,8 @@ from emulator.model.source import Commit, TreeFile
 from emulator.ports import BuildRequest, Ports, Repository
 
 LARGEST_READ = 2_000_000  # bytes of a file that planning looks into
-SYMBOLIC_LINK = "120000"  # git's mode of one
 MOST_READ = 20_000_000  # of all of them
+SYMBOLIC_LINK = "120000"  # git's mode of one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

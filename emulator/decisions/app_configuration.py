@@ -77,11 +77,13 @@ _MISSPELT = re.compile(r"\.?app[-_]?runner\.ya?ml(\.txt)?")
 _LAST_PORT = 65535
 _LONG = 80  # of a text that a message repeats
 _FURTHER = 6  # problems told besides the first
+_MOST_WARNINGS = 20
 LARGEST = 1_000_000  # bytes of the file
 _LONGEST_COMMAND = 65_536  # characters; Linux takes no argument of more than twice that
 _LONGEST_VALUE = 51_200  # characters of a variable, as in App Runner's API
 # What comes after one of these finds the programs of a virtual environment.
 _OWN_PROGRAMS = re.compile(r"\bactivate\b|\bPATH=|\balias ")
+_BRINGS_PIP = re.compile(r"\bensurepip\b|\binstall\b.*\spip\b")
 
 
 def split_command(text: str) -> tuple[str, ...]:
@@ -168,9 +170,14 @@ class _Reader:
             port_env=port_env,
             env=MappingProxyType(env),
             secrets=MappingProxyType(self._secrets(run, env)),
-            warnings=tuple(self._warnings),
+            warnings=self._told_warnings(),
             extensions=tuple(self._extensions),
         )
+
+    def _told_warnings(self) -> tuple[str, ...]:
+        """Each is an event: a strange file must not fill the log."""
+        told, more = self._warnings[:_MOST_WARNINGS], self._warnings[_MOST_WARNINGS:]
+        return (*told, f"{self._file}: {len(more)} more warnings") if more else tuple(told)
 
     def _section(self, top: Table, key: str) -> Table | None:
         node = top.get(key)
@@ -364,6 +371,8 @@ class _Reader:
                         f"`{instead}`",
                     )
                     self._extensions.append(self._warnings[-1])
+                if _BRINGS_PIP.search(part):
+                    self._absent.pop("pip", None)
 
     # -- variables -----------------------------------------------------------------------------
 

@@ -68,8 +68,9 @@ def decide(
     buildpacks: Sequence[Buildpack],
 ) -> Decision:
     """`paths` are all files of the source directory, `contents` those that `detection.wanted`
-    names; `node` is the parsed apprunner.yaml where that is read, `env` is added at run time. Values without a
-    runtime leave that to the Dockerfile or to detection. Raises ConfigurationError.
+    names; `node` is the parsed apprunner.yaml where that is read, `env` is added at run time.
+    Values without a runtime leave that to the Dockerfile or to detection. Raises
+    ConfigurationError.
     """
     files = Files(frozenset(paths), contents)
     chosen = _choose(files, node, source, buildpacks)
@@ -96,6 +97,7 @@ class _Chosen:
     configuration: AppConfiguration
     argv: tuple[str, ...] | None = None
     file: AppConfiguration | None = None
+    by_values: bool = False  # which have no pre-run
     reasons: tuple[str, ...] = ()
 
 
@@ -150,6 +152,7 @@ def _from_values(values: CodeValues, files: Files, buildpacks: Sequence[Buildpac
             env=values.env,
             secrets=values.secrets,
         ),
+        by_values=True,
         reasons=(f"The service's settings ask for {runtime.name}.",),
     )
     return _with_hint(chosen) if values.start_command else _started_as_detected(chosen, files)
@@ -424,8 +427,11 @@ def _lost(chosen: _Chosen, judge: Judge) -> tuple[str, ...]:
     lost = judge.leaves_the_source((*configuration.pre_build, *configuration.build))
     if not lost:
         return ()
+    instead = "repeat it in run.pre-run"
+    if chosen.by_values:
+        instead = f"install into /app, or write an {FILE}, which can repeat it in run.pre-run"
     told = (
         f"`{lost}` installs outside /app, and App Runner's revised build carries nothing else "
-        "into the run image: repeat it in run.pre-run"
+        f"into the run image: {instead}"
     )
     return (told,)

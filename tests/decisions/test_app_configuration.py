@@ -352,6 +352,20 @@ def test_a_warning_repeats_no_value_that_may_be_secret():
     assert "hunter2" not in "".join(told)
 
 
+def test_warnings_are_as_few_as_one_can_read():
+    again = "  - name: A\n    value: b\n" * 100
+    told = reading(with_run(f"env:\n{again}")).warnings
+    assert len(told) == 21
+    assert told[-1] == "apprunner.yaml: 79 more warnings"
+
+
+def test_pip_that_pip3_has_brought_is_there():
+    build = "      - pip3 install --upgrade pip\n      - pip install flask\n"
+    text = changed("      - pip install pipenv\n      - pipenv install\n", build)
+    text = changed("python app.py", "python3 app.py", text)
+    assert reading(changed("python3\n", "python311\n", text)).warnings == ()
+
+
 def test_a_virtual_environment_brings_the_programs_that_app_runner_lacks():
     lines = ["python3 -m venv venv", ". venv/bin/activate && pip install x", "python y"]
     build = "".join(f"      - {line}\n" for line in lines)

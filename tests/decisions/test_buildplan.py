@@ -476,6 +476,14 @@ def test_packages_that_are_lost_are_warned_of_and_suspected_whatever_else_is_bui
     assert made.suspicions == (warning,)
 
 
+def test_the_api_has_no_pre_run_to_repeat_it_in():
+    values = CodeValues(runtime="PYTHON_311", build_command=PIP, start_command="python3 a.py")
+    [warning] = planned({"requirements.txt": "x"}, values=values, by_api=True).warnings
+    assert warning.endswith(
+        "install into /app, or write an apprunner.yaml, which can repeat it in run.pre-run"
+    )
+
+
 ELSEWHERE = "  env:\n    - name: PYTHONUSERBASE\n      value: /app\n"
 
 
