@@ -36,6 +36,7 @@ from emulator.drivers.lock import StateLock
 from emulator.drivers.logs import FileLogs
 from emulator.drivers.machine import Finding, Machine
 from emulator.drivers.probe import NetworkProbe
+from emulator.drivers.registry.server import OwnRegistry
 from emulator.drivers.secrets import ConfiguredSecrets
 from emulator.drivers.store.database import Database
 from emulator.drivers.watch import Watcher
@@ -45,7 +46,7 @@ from emulator.model.identifiers import InstanceId
 from emulator.model.settings import Settings
 from emulator.ports import Ports
 from emulator.surfaces.api import views
-from emulator.surfaces.api.server import Api
+from emulator.surfaces.api.server import PUSHED, Api
 from emulator.surfaces.proxy.listener import PortTakenError, Proxy
 from emulator.surfaces.proxy.port_holder import holder_of
 
@@ -110,6 +111,9 @@ async def _serve(world: "World", ending: Ending, ready: Callable[[Status], None]
             world.platform, status=world.status, stop=ending.ask, pushed=_pushed(world.settings)
         )
         world.listening(api_port=await _listen(world, api, stack))
+        if world.registry is not None:
+            told = f"{world.status()['Addresses']['Api']}{PUSHED}"
+            await stack.enter_async_context(world.registry.serving(told))
         async with asyncio.TaskGroup() as group:
             driver = group.create_task(world.instances.run())
             platform = group.create_task(world.platform.run(world.proxy.doors, started.set))
@@ -176,6 +180,7 @@ class World:
     instances: DockerInstances
     platform: Platform
     proxy: Proxy
+    registry: OwnRegistry | None
 
     def listening(self, api_port: int | None = None) -> None:
         """Put the real ports where 0 was asked for."""
@@ -191,6 +196,7 @@ class World:
 
     def status(self) -> Status:
         addresses = self.settings.addresses
+        registry = {"Registry": self.registry.address} if self.registry else {}
         return {
             "Pid": os.getpid(),
             "StateDir": self.settings.state_dir,
@@ -199,6 +205,7 @@ class World:
                 "Api": f"http://{addresses.host}:{addresses.api_port}",
                 "Https": f"https://localhost:{addresses.https_port}",
                 "Http": f"http://localhost:{addresses.http_port}",
+                **registry,
             },
             "Services": [
                 views.listed(self.platform, self.platform.ledger(service.id))
@@ -239,6 +246,7 @@ async def assemble(settings: Settings) -> AsyncIterator[World]:
             scratch=state_dir / "git",
         )
         stack.push_async_callback(repository.close)
+        registry = _registry(settings, clock)
         packs = await asyncio.to_thread(_buildpacks)
         instances = DockerInstances(
             engine,
@@ -259,6 +267,7 @@ async def assemble(settings: Settings) -> AsyncIterator[World]:
             probe=NetworkProbe(),
             logs=logs,
             secrets=ConfiguredSecrets(settings.secrets, settings.environment, settings.upstream),
+            registry=registry,
         )
         platform = _platform(ports, settings, packs)
         certificates = Certificates(state_dir, clock)
@@ -271,7 +280,15 @@ async def assemble(settings: Settings) -> AsyncIterator[World]:
             instances=instances,
             platform=platform,
             proxy=proxy,
+            registry=registry,
         )
+
+
+def _registry(settings: Settings, clock: SystemClock) -> OwnRegistry | None:
+    port = settings.addresses.registry_port
+    if port is None:
+        return None
+    return OwnRegistry(Path(settings.state_dir), port, settings.environment, clock)
 
 
 def _take(state_dir: Path) -> StateLock:

@@ -15,6 +15,7 @@ from emulator.model.event import Event
 from emulator.model.identifiers import Epoch, InstanceId, OperationId, ServiceId
 from emulator.model.instance import Endpoint, ObservedInstance
 from emulator.model.operation import Operation
+from emulator.model.pushed_image import PushedImage
 from emulator.model.resources import Resource
 from emulator.model.revision import Revision
 from emulator.model.service import Service
@@ -203,6 +204,41 @@ class Builder(Protocol):
         ...
 
 
+class ImageRegistry(Protocol):
+    """What was pushed to the emulator's own registry; it is there whether the registry runs or not.
+    Names are those that `in_registry` lets through. Raises EngineError.
+    """
+
+    @property
+    def address(self) -> str:
+        """As `docker push` has it: `localhost:5000`."""
+        ...
+
+    async def digest(self, repository: str, reference: str) -> str | None:
+        """Of the image that a tag means now, or of that digest; None where there is none."""
+        ...
+
+    async def repositories(self) -> tuple[str, ...]:
+        """Those that something was pushed to, in order of their names."""
+        ...
+
+    async def images(self, repository: str) -> tuple[PushedImage, ...]:
+        """Also those without a tag, oldest first."""
+        ...
+
+    async def untag(self, repository: str, tag: str) -> None:
+        """The image stays."""
+        ...
+
+    async def delete(self, repository: str, digest: str) -> None:
+        """The image, with its tags."""
+        ...
+
+    async def remove(self, repository: str) -> None:
+        """With all of its images; repositories below its name stay."""
+        ...
+
+
 class Repository(Protocol):
     """A local git repository, by path. Raises RepositoryError with what to do about it."""
 
@@ -377,3 +413,4 @@ class Ports:
     probe: Probe
     logs: Logs
     secrets: Secrets
+    registry: ImageRegistry | None = None

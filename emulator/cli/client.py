@@ -39,6 +39,7 @@ class Client:
     def __init__(self, document: Mapping[str, Any]) -> None:
         self.document = document
         self.api: str = document["Addresses"]["Api"]
+        self.has_registry = "Registry" in document["Addresses"]
         parts = urlsplit(self.api)
         host = parts.hostname or ""
         self._host = "127.0.0.1" if host in ANY_ADDRESS else host

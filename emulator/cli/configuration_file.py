@@ -226,7 +226,7 @@ EVERYTHING = table(
         "account": account,
         "host": text,
         "strict": boolean,
-        "ports": table({"api": port, "https": port, "http": port}),
+        "ports": table({"api": port, "https": port, "http": port, "registry": port}),
         "limits": table(_limits()),
         "images": each(text),
         "repositories": each(repository),

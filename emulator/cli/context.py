@@ -57,6 +57,7 @@ def running() -> list[click.Parameter]:
         _option("--api-port", type=PORT, help="AWS API and console; default: 8400."),
         _option("--https-port", type=PORT, help="HTTPS; default: 8443."),
         _option("--http-port", type=PORT, help="HTTP, redirects; default: 8480."),
+        _option("--registry-port", type=PORT, help="A registry for `docker push`; default: none."),
         _option("--strict/--no-strict", default=None, help="App Runner only, no extensions."),
         _option(
             "--pace",

@@ -23,13 +23,16 @@ def command(*, as_json: bool) -> None:
 
 def variables(client: Client, settings: Settings) -> Mapping[str, str]:
     """Both names of the region: boto3 reads only AWS_DEFAULT_REGION. With STS, so that tools may
-    ask who they are: Terraform's provider does so before all else.
+    ask who they are: Terraform's provider does so before all else. With ECR where there is a
+    registry.
     """
     keys = settings.auth.keys if settings.auth.verify_sigv4 else {}
     key, secret = next(iter(keys.items()), ("test", "test"))
+    ecr = {"AWS_ENDPOINT_URL_ECR": client.api} if client.has_registry else {}
     return {
         "AWS_ENDPOINT_URL_APPRUNNER": client.api,
         "AWS_ENDPOINT_URL_STS": client.api,
+        **ecr,
         "AWS_REGION": settings.region,
         "AWS_DEFAULT_REGION": settings.region,
         "AWS_ACCESS_KEY_ID": key,

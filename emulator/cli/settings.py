@@ -35,6 +35,7 @@ OPTIONS: Mapping[str, tuple[file.Key, file.Check]] = {
     "api_port": (("ports", "api"), file.port),
     "https_port": (("ports", "https"), file.port),
     "http_port": (("ports", "http"), file.port),
+    "registry_port": (("ports", "registry"), file.port),
 }
 TRUTH = {"1": True, "true": True, "yes": True, "on": True}
 TRUTH |= {"0": False, "false": False, "no": False, "off": False}

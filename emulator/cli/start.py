@@ -48,4 +48,6 @@ def _announce(document: Any, *, as_json: bool, started: bool) -> None:  # noqa: 
     click.echo(f"  AWS API and console  {addresses['Api']}")
     click.echo(f"  HTTPS                {addresses['Https']}")
     click.echo(f"  HTTP                 {addresses['Http']}")
+    if "Registry" in addresses:
+        click.echo(f"  Registry             {addresses['Registry']}")
     click.echo(f"  CA of HTTPS          {document['StateDir']}/ca/ca.pem")

@@ -11,7 +11,7 @@ from emulator.controllers.ledger import Ledger
 from emulator.controllers.meter import Meter
 from emulator.decisions import buildplan, detection, dockerfile
 from emulator.decisions.app_configuration import FILE, LARGEST, Node, split_command
-from emulator.decisions.image_names import short_name
+from emulator.decisions.image_names import in_registry, short_name
 from emulator.model.build import Base, BuildKind, Buildpack, BuildPlan
 from emulator.model.configuration import CodeSource, ConfigurationSource, ImageSource
 from emulator.model.errors import (
@@ -136,7 +136,7 @@ class Deployer:
         self._ports = ports
         self._planner = planner
         self._meter = meter
-        self._images = LocalImages(ports.builder, images)
+        self._images = LocalImages(ports.builder, images, ports.registry)
         self._build_log = build_log
         self._strict = strict
 
@@ -178,29 +178,51 @@ class Deployer:
         self, ledger: Ledger, operation: Operation, source: ImageSource, log: BuildLog
     ) -> Revision:
         await ledger.say(f"Pulling image {source.identifier} from ECR repository.")
-        image = await self._images.take(ledger, source) or await self._pulled(ledger, source, log)
-        if image.name != short_name(source.identifier):
-            await ledger.say(f"The local image {image.name} stands in for it.")
+        found = await self._images.take(ledger, source) or await self._pulled(ledger, source, log)
+        image = await self._brought(found, source, log)
+        if found.pushed:
+            await ledger.say(f"The emulator's registry has it: {found.name}@{found.version}.")
+        elif found.name != short_name(source.identifier):
+            await ledger.say(f"The local image {found.name} stands in for it.")
         await ledger.say("Successfully pulled image from ECR.")
         env = {**source.env, **ledger.service.configuration.env, "PORT": str(source.port)}
         suspicions = buildplan.suspicions(source.start_command or "")
         await ledger.say(*(f"Warning: StartCommand: {text}" for text in suspicions))
         return replace(
-            self._new(ledger, operation, image.id),
+            self._new(ledger, operation, image),
+            version=found.version,
             command=split_command(source.start_command) if source.start_command else None,
             suspicions=suspicions,
             env=MappingProxyType(env | await self._secrets(ledger, source.secrets)),
             port=source.port,
         )
 
-    async def _pulled(self, ledger: Ledger, source: ImageSource, log: BuildLog) -> LocalImage:
-        names = self._images.names(source)
+    async def _brought(self, found: LocalImage, source: ImageSource, log: BuildLog) -> str:
         try:
-            await self._ports.builder.pull(names[0], log.line)
+            return await self._images.bring(found, log.line)
         except EngineUnavailableError:
             raise
         except EngineError as error:
-            raise BuildError(_not_to_be_had(source.identifier, names, error)) from error
+            raise BuildError(
+                f"Failed to pull your application image {source.identifier}. Reason: {error}"
+            ) from error
+
+    async def _pulled(self, ledger: Ledger, source: ImageSource, log: BuildLog) -> LocalImage:
+        """From where its name says that it is."""
+        registry = self._images.registry
+        names = self._images.names(source)
+        elsewhere = [name for name in names if in_registry(name, registry) is None]
+        pushed = names[0] if len(elsewhere) < len(names) else ""
+        if not elsewhere:
+            nothing = EngineError(f"nothing was pushed to {pushed}")
+            raise BuildError(_not_to_be_had(source.identifier, (), nothing, pushed))
+        try:
+            await self._ports.builder.pull(elsewhere[0], log.line)
+        except EngineUnavailableError:
+            raise
+        except EngineError as error:
+            told = _not_to_be_had(source.identifier, elsewhere, error, pushed)
+            raise BuildError(told) from error
         image = await self._images.take(ledger, source)
         if image is None:
             raise BuildError(f"The image {names[0]} was removed while it was being deployed.")
@@ -333,11 +355,16 @@ def _reads_file(snapshot: Snapshot, source: CodeSource) -> bool:
     return FILE in snapshot.files and not by_api
 
 
-def _not_to_be_had(identifier: str, names: Sequence[str], error: EngineError) -> str:
+def _not_to_be_had(identifier: str, names: Sequence[str], error: EngineError, pushed: str) -> str:
+    """`names` are those of this machine; `pushed` the one to push to, empty without a registry."""
+    failed = f"Failed to pull your application image. Reason: {str(error).rstrip('.')}."
+    if pushed:
+        failed += f" Push one: `docker tag IMAGE {pushed}`, then `docker push {pushed}`."
+    if not names:
+        return failed
     name = names[-1]
     return (
-        f"Failed to pull your application image. Reason: {str(error).rstrip('.')}. "
-        f"This machine has no image {' or '.join(names)} either: build one "
+        f"{failed} This machine has no image {' or '.join(names)} either: build one "
         f"(`docker build -t {name} .`), name one (`docker tag IMAGE {name}`), or say in "
         f'emulator.toml under [images] which one is meant ("{identifier}" = "NAME:TAG").'
     )

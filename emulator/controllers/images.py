@@ -12,11 +12,17 @@ from functools import partial
 
 from emulator.controllers.ledger import Ledger, Overtaken
 from emulator.decisions import narration
-from emulator.decisions.image_names import concerns, local_names, may_deploy_automatically
+from emulator.decisions.image_names import (
+    concerns,
+    in_registry,
+    is_digest,
+    local_names,
+    may_deploy_automatically,
+)
 from emulator.model.configuration import ImageSource
 from emulator.model.errors import EngineError, StoreError
 from emulator.model.service import Service, ServiceStatus
-from emulator.ports import Builder, Clock
+from emulator.ports import Builder, Clock, ImageRegistry
 
 RESYNC = 5.0  # seconds: some engines keep a tag to themselves
 _SHORT = len("sha256:") + 12
@@ -24,37 +30,56 @@ _SHORT = len("sha256:") + 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalImage:
-    """What was found, and under which name."""
+    """What was found, and under which name. `version` is what tells it from a newer one: the id of
+    an image of the engine's, the digest of one that was `pushed` to the registry.
+    """
 
     name: str
-    id: str
+    version: str
+    pushed: bool = False
 
     def __str__(self) -> str:
-        return f"Image {self.name} ({self.id[:_SHORT]})"
+        return f"Image {self.name} ({self.version[:_SHORT]})"
 
 
 class LocalImages:
-    """The engine's images by ImageIdentifier; `mapping` is `[images]` of emulator.toml."""
+    """Images by ImageIdentifier: the registry's, where there is one, and the engine's; `mapping` is
+    `[images]` of emulator.toml.
+    """
 
-    def __init__(self, builder: Builder, mapping: Mapping[str, str]) -> None:
+    def __init__(
+        self, builder: Builder, mapping: Mapping[str, str], registry: ImageRegistry | None
+    ) -> None:
         self._builder = builder
         self._mapping = mapping
+        self._registry = registry
+
+    @property
+    def registry(self) -> str:
+        """Its address, empty where there is none."""
+        return self._registry.address if self._registry else ""
 
     def names(self, source: ImageSource) -> tuple[str, ...]:
-        return local_names(source.identifier, self._mapping)
+        return local_names(source.identifier, self._mapping, self.registry)
 
     def concerns(self, name: str, source: ImageSource) -> bool:
-        return concerns(name, source.identifier, self._mapping)
+        return concerns(name, source.identifier, self._mapping, self.registry)
 
     def changes(self) -> AsyncIterator[str | None]:
         return self._builder.changes()
 
     async def find(self, source: ImageSource) -> LocalImage | None:
         for name in self.names(source):
-            image = await self._builder.find(name)
-            if image is not None:
-                return LocalImage(name=name, id=image)
+            pushed = in_registry(name, self.registry)
+            version = await self._version(name, pushed)
+            if version is not None:
+                return LocalImage(name=name, version=version, pushed=pushed is not None)
         return None
+
+    async def _version(self, name: str, pushed: tuple[str, str] | None) -> str | None:
+        if pushed is None or self._registry is None:
+            return await self._builder.find(name)
+        return await self._registry.digest(*pushed)
 
     async def take(self, ledger: Ledger, source: ImageSource) -> LocalImage | None:
         """For a deployment: found and written down in one, so that a later look finds no news."""
@@ -65,8 +90,15 @@ class LocalImages:
                 return None
             with suppress(Overtaken):
                 unchanged = partial(ledger.still, service)
-                await ledger.save(check=unchanged, seen_commit=found.id, queued=None)
+                await ledger.save(check=unchanged, seen_commit=found.version, queued=None)
                 return found
+
+    async def bring(self, image: LocalImage, on_line: Callable[[str], None]) -> str:
+        """The id that the engine has it by; a pushed one is pulled as exactly what was found."""
+        pushed = in_registry(image.name, self.registry)
+        if not image.pushed or pushed is None:
+            return image.version
+        return await self._builder.pull(f"{self.registry}/{pushed[0]}@{image.version}", on_line)
 
 
 class ImageWatcher:
@@ -78,6 +110,10 @@ class ImageWatcher:
         self._images = images
         self._clock = clock
         self._ledgers = ledgers
+
+    async def look(self, name: str) -> None:
+        """An image was pushed: nobody else tells of that."""
+        await self._look_at_all(name)
 
     async def run(self) -> None:
         """Until cancelled. It listens before it looks: nothing falls in between."""
@@ -120,15 +156,15 @@ class ImageWatcher:
         if source is None or _is_about_to_look(ledger):
             return True
         found = await self._images.find(source)
-        if found is None or found.id == service.seen_commit:
+        if found is None or found.version == service.seen_commit:
             return True
         paused = service.status is ServiceStatus.PAUSED
         try:
             await ledger.save(
                 ledger.event(narration.arrived(str(found), service.status)),
                 check=partial(ledger.still, service),
-                seen_commit=found.id,
-                queued=service.queued if paused else found.id,
+                seen_commit=found.version,
+                queued=service.queued if paused else found.version,
             )
         except Overtaken:
             return False
@@ -136,12 +172,13 @@ class ImageWatcher:
 
 
 def _watched(service: Service) -> ImageSource | None:
-    """The source, if its images are deployed by themselves."""
+    """The source, if its images are deployed by themselves; a digest means the same for ever."""
     configuration = service.configuration
     source = configuration.source
     if not service.live or not configuration.auto_deploy or not isinstance(source, ImageSource):
         return None
-    return source if may_deploy_automatically(source) else None
+    watched = may_deploy_automatically(source) and not is_digest(source.identifier)
+    return source if watched else None
 
 
 def _is_about_to_look(ledger: Ledger) -> bool:

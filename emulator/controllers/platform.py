@@ -81,7 +81,8 @@ class Platform:
         self.meter = meter
         self.bell = Bell()
         self._deployer = deployer
-        self._images = LocalImages(ports.builder, settings.images)
+        self._images = LocalImages(ports.builder, settings.images, ports.registry)
+        self._image_watcher = ImageWatcher(self._images, ports.clock, self.ledgers)
         self._doors: Doors | None = None
         self._reaper = Reaper(ports, keep_revisions=settings.limits.keep_revisions)
         self._workers: dict[ServiceId, Worker] = {}
@@ -125,8 +126,7 @@ class Platform:
                 await self._take_up(service, last)
             group.create_task(self.meter.run())
             group.create_task(self._follow_engine())
-            images = ImageWatcher(self._images, self.ports.clock, self.ledgers)
-            group.create_task(images.run())
+            group.create_task(self._image_watcher.run())
             group.create_task(self._reap())
             ready()
 
@@ -343,12 +343,12 @@ class Platform:
         return ledger, operation
 
     async def _newest(self, configuration: ServiceConfiguration) -> str | None:
-        """The newest commit; or the local image's id, None where the deployment has to get one."""
+        """The newest commit; or the image's version, None where the deployment has to get one."""
         source = configuration.source
         if isinstance(source, ImageSource):
             with suppress(EngineError):  # the deployment will say so
                 found = await self._images.find(source)
-                return found.id if found else None
+                return found.version if found else None
             return None
         try:
             return (await self.ports.repository.resolve(source.repository, source.branch)).id
@@ -441,6 +441,10 @@ class Platform:
                     *changes, check=partial(ledger.still_does, operation), pushed=commit.id
                 )
                 return commit
+
+    async def pushed(self, repository: str, tag: str) -> None:
+        """An image arrived in the emulator's registry: deploy it where that is wanted."""
+        await self._image_watcher.look(f"{self._images.registry}/{repository}:{tag}")
 
     async def develop(self, key: str, tell: Callable[[News], None]) -> None:
         """Serve what is saved in the service's working tree until cancelled. Raises RepositoryError."""

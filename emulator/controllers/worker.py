@@ -534,7 +534,8 @@ def _settled(service: Service, status: OperationStatus, serving: Revision | None
     settled = replace(service, configuration=service.serving)
     if serving is None or _has_same_origin(settled.configuration, service.configuration):
         return settled
-    return replace(settled, seen_commit=serving.commit or serving.image, queued=None)
+    seen = serving.commit or serving.version or serving.image
+    return replace(settled, seen_commit=seen, queued=None)
 
 
 def _has_same_origin(one: ServiceConfiguration, other: ServiceConfiguration) -> bool:

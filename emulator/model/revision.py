@@ -28,7 +28,8 @@ class Revision:
 
     `command` is the argument vector, None for the image's own. `directory` is the working
     directory, None for the image's own. `deployment` is the id of the one that made it.
-    `suspicions` were had before it was ever started; they explain a start that fails.
+    `version` is what its image was known by where it came from: a digest of a registry, or the
+    image's id. `suspicions` were had before it was ever started; they explain a start that fails.
     """
 
     id: RevisionId
@@ -42,6 +43,7 @@ class Revision:
     size: InstanceSize = field(default_factory=InstanceSize)
     health_check: HealthCheck = field(default_factory=HealthCheck)
     commit: str | None = None
+    version: str | None = None
     message: str = ""
     deployment: str = ""
     suspicions: tuple[str, ...] = ()

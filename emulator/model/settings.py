@@ -9,12 +9,15 @@ from emulator.model.configuration import NOTHING
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Addresses:
-    """Where the emulator listens; port 0 takes a free one."""
+    """Where the emulator listens; port 0 takes a free one. Without a `registry_port` there is no
+    registry.
+    """
 
     host: str = "127.0.0.1"
     api_port: int = 8400
     https_port: int = 8443
     http_port: int = 8480
+    registry_port: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,8 @@ from hypothesis import given, strategies as st
 
 from emulator.decisions.image_names import (
     concerns,
+    in_registry,
+    is_digest,
     local_names,
     may_deploy_automatically,
     short_name,
@@ -96,6 +98,55 @@ def test_a_short_name_is_its_own_and_always_says_which_version(reference):
 @given(references)
 def test_a_digest_is_kept_as_it_is(reference):
     assert all(("@" in name) == ("@" in reference) for name in local_names(reference, {}))
+
+
+REGISTRY = "localhost:5000"
+
+
+@pytest.mark.parametrize(
+    ("identifier", "names"),
+    [
+        ("localhost:5000/x/y", ("localhost:5000/x/y:latest",)),
+        ("127.0.0.1:5000/y:1", ("localhost:5000/y:1",)),
+        (f"localhost:5000/y@{DIGEST}", (f"localhost:5000/y@{DIGEST}",)),
+        (f"{PRIVATE}/x/y:1", ("localhost:5000/x/y:1", f"{PRIVATE}/x/y:1", "x/y:1")),
+        ("localhost:5001/y:1", ("localhost:5001/y:1",)),
+        ("y:1", ("y:1",)),
+        ("public.ecr.aws/me/web:1", ("public.ecr.aws/me/web:1", "me/web:1", "web:1")),
+    ],
+)
+def test_the_registry_has_its_own_names_and_private_ones_first(identifier, names):
+    assert local_names(identifier, {}, REGISTRY) == names
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("localhost:5000/x/y", ("x/y", "latest")),
+        ("127.0.0.1:5000/y:1", ("y", "1")),
+        (f"localhost:5000/y:1@{DIGEST}", ("y", DIGEST)),
+        ("localhost:5001/y", None),
+        ("localhost:50001/y", None),
+        ("y:1", None),
+        ("localhost:5000/../y:1", None),
+        ("localhost:5000/y:..", None),
+        ("localhost:5000/Y", None),
+        ("localhost:5000/", None),
+        ("localhost:5000//etc/passwd", None),
+    ],
+)
+def test_a_name_of_the_registry_is_a_repository_and_a_reference(name, found):
+    assert in_registry(name, REGISTRY) == found
+    assert in_registry(name, "") is None
+
+
+@given(references, mappings)
+def test_with_a_registry_too_every_name_that_is_looked_for_concerns_its_identifier(
+    identifier, images
+):
+    names = local_names(identifier, images, REGISTRY)
+    assert all(concerns(name, identifier, images, REGISTRY) for name in names)
+    assert all(is_digest(name) == is_digest(names[0]) for name in names)
 
 
 @pytest.mark.documented("API reference, SourceConfiguration: AutoDeploymentsEnabled")

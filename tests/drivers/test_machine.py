@@ -488,6 +488,31 @@ async def test_fix_installs_mmdebstrap_only_where_no_registry_answers(world):
 # --- a dockerd of our own ---
 
 
+async def test_a_registry_is_looked_for_and_installed_only_where_one_is_wanted(world):
+    world.install("dockerd", "iptables", "mmdebstrap")
+    await world.engine.start()
+    assert "docker-registry" not in {each.check for each in await world.fix()}
+    wanted = replace(world.settings.addresses, registry_port=0)
+    missing = one(await world.machine(addresses=wanted).inspect(), "docker-registry")
+    assert (missing.ok, missing.required, missing.fixable) == (False, False, True)
+    assert missing.remedy.startswith("sudo apt-get install -y docker-registry")
+    await world.fix(addresses=wanted)
+    (command,) = [each for each in world.programs.called if each.startswith("apt-get")]
+    assert command.endswith(" docker-registry")
+    assert "--path-exclude=/etc/init.d/docker-registry" in command  # no service of its own
+    assert "--path-exclude=/lib/systemd/system/docker-registry.service" in command
+
+
+@pytest.mark.parametrize(("pid", "fine"), [(MINE, True), (1, False)])
+async def test_the_registry_of_this_state_directory_may_have_its_port(world, taken, pid, fine):
+    lay_down_listener(world, taken)
+    world.write("state/registry/pid", str(pid))
+    configuration = world.root / "state/registry/config.yml"
+    world.write(f"proc/{pid}/cmdline", f"docker-registry\0serve\0{configuration}\0")
+    wanted = replace(world.settings.addresses, registry_port=taken)
+    assert one(await world.machine(addresses=wanted).inspect(), f"port {taken}").ok is fine
+
+
 async def test_what_a_dead_engine_left_behind_is_removed_before_the_start(world):
     world.install("dockerd")
     world.write("docker.pid", str(MINE))

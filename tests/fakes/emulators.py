@@ -30,6 +30,7 @@ from tests.fakes.identifiers import CountingIdentifiers
 from tests.fakes.instances import FakeInstances
 from tests.fakes.logs import FakeLogs
 from tests.fakes.probe import FakeProbe
+from tests.fakes.registry import FakeRegistry
 from tests.fakes.repository import FakeRepository
 from tests.fakes.secrets import FakeSecrets
 from tests.fakes.store import FakeStore
@@ -123,6 +124,7 @@ class Machine:
         self.probe = FakeProbe(self.world, self.clock)
         self.repository = FakeRepository()
         self.secrets = FakeSecrets()
+        self.registry: FakeRegistry | None = None
 
     def ports(self, fuse: Fuse) -> Ports:
         return Ports(
@@ -135,6 +137,7 @@ class Machine:
             probe=Guarded(self.probe, fuse),
             logs=self.logs,
             secrets=self.secrets,
+            registry=self.registry,
         )
 
 

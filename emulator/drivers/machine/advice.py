@@ -15,6 +15,11 @@ INSTALL_MMDEBSTRAP: Mapping[Packages, str] = {
     Packages.APT: "sudo apt-get install -y mmdebstrap",
     Packages.DNF: "sudo dnf install -y mmdebstrap",
 }
+INSTALL_REGISTRY: Mapping[Packages, str] = {
+    Packages.APT: "sudo apt-get install -y docker-registry && sudo systemctl disable --now"
+    " docker-registry",
+    Packages.DNF: "sudo dnf install -y docker-distribution",
+}
 JOIN_GROUP = "sudo usermod -aG docker $USER, then log in again (or run: newgrp docker)"
 _LEGACY = (
     "The kernel may know only the older iptables:"

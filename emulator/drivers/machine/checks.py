@@ -13,8 +13,10 @@ from emulator.drivers.machine.computer import Computer, Packages
 from emulator.drivers.machine.finding import Finding
 from emulator.drivers.machine.listeners import find_listener, is_taken, problem_with
 from emulator.drivers.machine.programs import may_install
+from emulator.drivers.machine.registry import find_program
 from emulator.drivers.process import ProcessError
 
+REGISTRY = "docker-registry"
 OLDEST_PYTHON = (3, 11)
 OLDEST_GIT = (2, 25)
 ENOUGH_DISK = 2_000_000_000  # bytes; a base image, an application and its dependencies
@@ -79,6 +81,22 @@ async def check_mmdebstrap(computer: Computer) -> Finding | None:
         ok=found,
         detail="present" if found else "missing: without a registry no base image can be made",
         remedy=advice.INSTALL_MMDEBSTRAP.get(packages, "install mmdebstrap"),
+        fixable=await may_install(computer),
+        required=False,
+    )
+
+
+async def check_registry(computer: Computer) -> Finding:
+    """Of whoever wants one ([ports] registry)."""
+    found = await asyncio.to_thread(find_program, computer)
+    packages = await asyncio.to_thread(computer.packages)
+    return Finding(
+        check=REGISTRY,
+        ok=found is not None,
+        detail=found or "missing: without it the registry ([ports] registry) cannot be started",
+        remedy=advice.INSTALL_REGISTRY.get(
+            packages, "install distribution's registry: https://distribution.github.io/distribution"
+        ),
         fixable=await may_install(computer),
         required=False,
     )

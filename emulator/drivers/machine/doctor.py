@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from emulator.drivers.docker.engine import Engine
-from emulator.drivers.lock import holder
+from emulator.drivers.lock import Holder, holder
 from emulator.drivers.machine import checks, engine as docker
 from emulator.drivers.machine.computer import Computer
 from emulator.drivers.machine.daemon import Daemon, DaemonError, Say
@@ -17,6 +17,7 @@ from emulator.drivers.machine.programs import (
     may_install,
     missing_packages,
 )
+from emulator.drivers.machine.registry import HOST, find_process
 from emulator.drivers.process import ProcessError
 from emulator.model.errors import EngineError
 from emulator.model.settings import Settings
@@ -62,6 +63,7 @@ class Machine:
             await docker.check_engine_disk(self._computer, answer),
             await checks.check_disk("disk of the state directory", state_dir),
             await checks.check_mmdebstrap(self._computer),
+            await checks.check_registry(self._computer) if self._wants_registry else None,
             *await self._check_ports(),
             await checks.check_localhost(self._resolve),
             await checks.check_trust(self._computer, state_dir / "ca" / "ca.pem"),
@@ -78,17 +80,32 @@ class Machine:
                     await self._mend_engine(say)
             elif "mmdebstrap" in broken and broken["mmdebstrap"].fixable:
                 await self._mend_mmdebstrap(say)
+            if checks.REGISTRY in broken and broken[checks.REGISTRY].fixable:
+                say("Installing docker-registry, without a service of its own.")
+                await install(self._computer, [checks.REGISTRY])
         except (InstallError, DaemonError) as error:
             say(str(error))
         return await self.inspect()
 
+    @property
+    def _wants_registry(self) -> bool:
+        return self._settings.addresses.registry_port is not None
+
     async def _check_ports(self) -> list[Finding]:
         own = await asyncio.to_thread(holder, Path(self._settings.state_dir))
         host = self._settings.addresses.host
-        return [
-            await checks.check_port(self._computer, host, name, port, own)
-            for name, port in self._ports()
-        ]
+        found = []
+        for name, port in self._ports():
+            if name == "registry_port":
+                own, host = await self._holder_of_registry(), HOST
+            found.append(await checks.check_port(self._computer, host, name, port, own))
+        return found
+
+    async def _holder_of_registry(self) -> Holder | None:
+        """Its process is another one than the emulator."""
+        state_dir = Path(self._settings.state_dir)
+        pid = await asyncio.to_thread(find_process, self._computer, state_dir)
+        return Holder(pid=pid) if pid else None
 
     def _ports(self) -> Iterator[tuple[str, int]]:
         """Those that are fixed."""

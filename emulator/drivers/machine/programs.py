@@ -6,6 +6,14 @@ from collections.abc import Mapping, Sequence
 from emulator.drivers.machine.computer import Computer, Packages
 from emulator.drivers.process import ProcessError
 
+# Debian's packages that would start a service of their own: without its files it has none.
+SERVICES: Mapping[str, tuple[str, ...]] = {
+    "docker-registry": (
+        "/etc/init.d/docker-registry",
+        "/lib/systemd/system/docker-registry.service",
+        "/usr/lib/systemd/system/docker-registry.service",
+    )
+}
 CA_BUNDLE = "etc/ssl/certs/ca-certificates.crt"
 PACKAGES: Mapping[str, str] = {  # program -> package
     "dockerd": "docker.io",
@@ -35,7 +43,9 @@ async def missing_packages(computer: Computer) -> list[str]:
 
 async def install(computer: Computer, packages: Sequence[str]) -> None:
     """With fresh package lists only where the ones at hand do not do. Raises InstallError."""
-    command = ("install", "-y", "--no-install-recommends", *packages)
+    left_out = [path for package in packages for path in SERVICES.get(package, ())]
+    options = [f"-oDpkg::Options::=--path-exclude={path}" for path in left_out]
+    command = ("install", "-y", "--no-install-recommends", *options, *packages)
     if await _apt(computer, *command):
         await _apt(computer, "update")
         if problem := await _apt(computer, *command):

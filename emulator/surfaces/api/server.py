@@ -37,6 +37,7 @@ from emulator.surfaces.api.git_remote import GitRemote
 
 LONGEST_NAME = 32  # characters of an auto scaling configuration's name (service model)
 LOOPBACK = {"localhost", "127.0.0.1", "[::1]", "::1"}
+PUSHED = "/_emulator/registry/events"
 BODY_LIMIT = 8 * 1024 * 1024
 Answer = Awaitable[tuple[Service, Operation]]
 
@@ -67,6 +68,7 @@ class Api:
         get("/_localstack/health", self.health)
         get("/_emulator/status", self.status)
         post("/_emulator/stop", self.stop)
+        post(PUSHED, self.hear_of_pushes)
         get("/_emulator/services", self.list)
         get("/_emulator/services/{key}", self.describe)
         post("/_emulator/services/{key}", self.deploy)
@@ -175,6 +177,12 @@ class Api:
 
     async def stop(self, request: web.Request) -> web.Response:
         self._stop(request.query.get("all") == "1")
+        return web.json_response({})
+
+    async def hear_of_pushes(self, request: web.Request) -> web.Response:
+        """The registry's notifications. They name what to look at; nothing they say is believed."""
+        for repository, tag in _pushed(await request.read()):
+            await self._platform.pushed(repository, tag)
         return web.json_response({})
 
     async def deploy(self, request: web.Request) -> web.Response:
@@ -308,6 +316,16 @@ async def _members(request: web.Request) -> dict[str, Any]:
     if not isinstance(members, dict):
         raise InvalidRequestException("The body must be a JSON object.")
     return members
+
+
+def _pushed(body: bytes) -> list[tuple[str, str]]:
+    """Repository and tag of each image; layers are pushed without one."""
+    try:
+        events = json.loads(body)["events"]
+        targets = [event["target"] for event in events if event["action"] == "push"]
+        return [(str(each["repository"]), str(each["tag"])) for each in targets if "tag" in each]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InvalidRequestException(f"These are no registry's events: {error!r}") from error
 
 
 async def _stream(request: web.Request, rows: AsyncGenerator[dict[str, Any]]) -> web.StreamResponse:
