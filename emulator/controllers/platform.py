@@ -101,6 +101,7 @@ class Platform:
                 services=self.services,
             ),
             self._reroute,
+            ports.registry,
         )
         self._equipment = Equipment(
             ports=ports,
@@ -173,7 +174,7 @@ class Platform:
         """A disk that is full must not end the emulator: they are freed at its next start."""
         registry = self.account.registry
         with suppress(StoreError):
-            await registry.drop_domains(registry.domains(service))
+            await registry.drop(registry.domains(service))
 
     def _reconfigured(self, ledger: Ledger) -> None:
         """A deployment has ended, perhaps in a rollback to another source."""

@@ -1,4 +1,4 @@
-"""App Runner's five errors for the surfaces, and one error per driver at its door."""
+"""App Runner's five errors for the surfaces, ECR's that are needed here, and one error per driver at its door."""
 
 from dataclasses import dataclass
 
@@ -29,6 +29,26 @@ class ServiceQuotaExceededException(AppRunnerError):  # noqa: N818
 
 class InternalServiceErrorException(AppRunnerError):  # noqa: N818
     """The emulator's own fault."""
+
+
+class InvalidParameterException(AppRunnerError):  # noqa: N818 - this and the following are ECR's
+    """One or more of ECR's input parameters aren't valid."""
+
+
+class RepositoryNotFoundException(AppRunnerError):  # noqa: N818
+    """The registry has no repository of this name."""
+
+
+class RepositoryAlreadyExistsException(AppRunnerError):  # noqa: N818
+    """The registry has one of this name."""
+
+
+class RepositoryNotEmptyException(AppRunnerError):  # noqa: N818
+    """It has images, and nobody asked to delete them too."""
+
+
+class ImageNotFoundException(AppRunnerError):  # noqa: N818
+    """The repository has no image of this tag or digest."""
 
 
 class EngineError(Exception):

@@ -1,4 +1,4 @@
-"""App Runner's resources beside services, as they are stored.
+"""App Runner's resources beside services, and ECR's repositories, as they are stored.
 
 Rules: what a user made is immutable but for its tags; deletion sets `deleted_at`, and the row
 stays for as long as it can be described. What a status is at a moment is a decision
@@ -157,6 +157,40 @@ class CustomDomain:
         return f"<CustomDomain {self.domain} {'live' if self.live else 'deleted'}>"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRepository:
+    """What ECR knows of a repository beside its images. All Regions push to one registry, so a name
+    is there once. `encryption` and `tag_mutability` are in ECR's words; nothing acts on them.
+    """
+
+    region: str
+    account: str
+    name: str
+    created_at: Epoch
+    deleted_at: Epoch | None = None  # its row goes with it
+    tags: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    tag_mutability: str = "MUTABLE"
+    scan_on_push: bool = False
+    encryption: str = "AES256"
+    kms_key: str | None = None
+
+    @property
+    def live(self) -> bool:
+        return self.deleted_at is None
+
+    @property
+    def arn(self) -> str:
+        return f"arn:aws:ecr:{self.region}:{self.account}:repository/{self.name}"
+
+    @property
+    def key(self) -> str:
+        """What it is stored by."""
+        return self.arn
+
+    def __repr__(self) -> str:
+        return f"<ImageRepository {self.name}>"
+
+
 Resource = (
     AutoScalingConfiguration
     | Connection
@@ -164,4 +198,5 @@ Resource = (
     | VpcConnector
     | VpcIngressConnection
     | CustomDomain
+    | ImageRepository
 )

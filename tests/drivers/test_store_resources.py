@@ -16,6 +16,7 @@ from emulator.model.resources import (
     AutoScalingConfiguration,
     Connection,
     CustomDomain,
+    ImageRepository,
     ObservabilityConfiguration,
     ProviderType,
     Resource,
@@ -50,6 +51,7 @@ ALL: tuple[Resource, ...] = (
         token="7" * 32,
         created_at=Epoch(1.5),
     ),
+    ImageRepository(**NAMED, tag_mutability="IMMUTABLE", encryption="KMS", kms_key="alias/mine"),
 )
 
 

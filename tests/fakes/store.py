@@ -15,6 +15,7 @@ from emulator.model.resources import (
     AutoScalingConfiguration,
     Connection,
     CustomDomain,
+    ImageRepository,
     ObservabilityConfiguration,
     Resource,
     VpcConnector,
@@ -119,6 +120,7 @@ class FakeStore:
                 | VpcConnector()
                 | VpcIngressConnection()
                 | CustomDomain()
+                | ImageRepository()
             ):
                 self._resources[change.key] = change
             case _:

@@ -7,6 +7,7 @@ from emulator.controllers.account.auto_scaling import AutoScalingConfigurations
 from emulator.controllers.account.connections import Connections
 from emulator.controllers.account.desk import Desk, Tags
 from emulator.controllers.account.domains import CustomDomains
+from emulator.controllers.account.image_repositories import ImageRepositories
 from emulator.controllers.account.observability import ObservabilityConfigurations
 from emulator.controllers.account.registry import Registry
 from emulator.controllers.account.vpc import VpcConnectors, VpcIngressConnections
@@ -14,6 +15,7 @@ from emulator.model.configuration import ServiceConfiguration
 from emulator.model.errors import InvalidRequestException, ResourceNotFoundException
 from emulator.model.identifiers import ServiceId
 from emulator.model.resources import Named, Resource
+from emulator.ports import ImageRegistry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +29,7 @@ class Account:
     vpc_connectors: VpcConnectors
     ingress: VpcIngressConnections
     domains: CustomDomains
+    repositories: ImageRepositories | None
 
     def resolved(
         self, region: str, wanted: ServiceConfiguration, current: ServiceConfiguration | None
@@ -79,8 +82,12 @@ class Account:
         await self.registry.save(changed)
 
 
-def open_account(desk: Desk, rerouted: Callable[[ServiceId], None]) -> Account:
-    """`rerouted` is called when a service has got or lost a domain."""
+def open_account(
+    desk: Desk, rerouted: Callable[[ServiceId], None], images: ImageRegistry | None
+) -> Account:
+    """`rerouted` is called when a service has got or lost a domain; without `images` there is no
+    ECR.
+    """
     return Account(
         registry=desk.registry,
         auto_scaling=AutoScalingConfigurations(desk),
@@ -89,4 +96,5 @@ def open_account(desk: Desk, rerouted: Callable[[ServiceId], None]) -> Account:
         vpc_connectors=VpcConnectors(desk),
         ingress=VpcIngressConnections(desk),
         domains=CustomDomains(desk, rerouted),
+        repositories=ImageRepositories(desk, images) if images else None,
     )

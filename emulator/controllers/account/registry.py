@@ -18,6 +18,7 @@ from emulator.model.resources import (
     DEFAULT_NAME,
     AutoScalingConfiguration,
     CustomDomain,
+    ImageRepository,
     Named,
     ObservabilityConfiguration,
     Resource,
@@ -137,10 +138,17 @@ class Registry:
         found = (r for r in self._resources.values() if isinstance(r, CustomDomain))
         return tuple(d for d in found if service in {None, d.service})
 
-    async def drop_domains(self, domains: Iterable[CustomDomain]) -> None:
-        for domain in tuple(domains):
-            await self._store.drop(domain.key)
-            self._resources.pop(domain.key, None)
+    async def drop(self, resources: Iterable[CustomDomain | ImageRepository]) -> None:
+        for resource in tuple(resources):
+            await self._store.drop(resource.key)
+            self._resources.pop(resource.key, None)
+
+    # -- image repositories --------------------------------------------------------------------
+
+    def image_repositories(self) -> tuple[ImageRepository, ...]:
+        """Of all Regions, by name."""
+        found = (r for r in self._resources.values() if isinstance(r, ImageRepository))
+        return tuple(sorted(found, key=lambda repository: repository.name))
 
     def __repr__(self) -> str:
         return f"<Registry {len(self._resources)} resources>"

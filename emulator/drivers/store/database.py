@@ -21,6 +21,7 @@ from emulator.model.resources import (
     AutoScalingConfiguration,
     Connection,
     CustomDomain,
+    ImageRepository,
     ObservabilityConfiguration,
     Resource,
     VpcConnector,
@@ -206,6 +207,7 @@ def _statement(change: Change) -> tuple[str, Parameters]:
             | VpcConnector()
             | VpcIngressConnection()
             | CustomDomain()
+            | ImageRepository()
         ):
             return _SAVE_RESOURCE, (change.key, type(change).__name__, documents.write(change))
         case _:

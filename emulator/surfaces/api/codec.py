@@ -1,4 +1,4 @@
-"""App Runner's service model as checks and encoders: the one door to botocore's model.
+"""Service models as checks and encoders: the one door to botocore's, App Runner's and ECR's.
 
 No operation and no member is typed by hand a second time: what a request may hold and how an
 answer looks on the wire is compiled, shape by shape, from the model that the AWS CLI and boto3
@@ -76,21 +76,28 @@ class OperationModel:
 
 
 @cache
-def operations(*, strict: bool = False) -> Mapping[str, OperationModel]:
-    """By name. Reads files the first time: not in the event loop's thread."""
-    model = service_model()
+def operations(
+    *, strict: bool = False, service: str = "apprunner", names: tuple[str, ...] = ()
+) -> Mapping[str, OperationModel]:
+    """By name, all of a service's or those in `names`. Reads files the first time: not in the event
+    loop's thread.
+    """
+    model = service_model(service)
     return MappingProxyType(
-        {name: _operation(model.operation_model(name), strict) for name in model.operation_names}
+        {
+            name: _operation(model.operation_model(name), strict)
+            for name in names or model.operation_names
+        }
     )
 
 
 @cache
-def service_model() -> Any:  # noqa: ANN401 - botocore has no types
+def service_model(service: str = "apprunner") -> Any:  # noqa: ANN401 - botocore has no types
     """Botocore's own; for the coverage page and the tests."""
     from botocore.loaders import Loader  # noqa: PLC0415 - 80 ms that a start need not wait for
     from botocore.model import ServiceModel  # noqa: PLC0415
 
-    return ServiceModel(Loader().load_service_model("apprunner", "service-2"), "apprunner")
+    return ServiceModel(Loader().load_service_model(service, "service-2"), service)
 
 
 def _operation(model: Any, strict: bool) -> OperationModel:  # noqa: ANN401, FBT001 - botocore's
@@ -368,6 +375,7 @@ _ENCODERS: Final[Mapping[str, Callable[[Any], Encoder]]] = MappingProxyType(
         "timestamp": _timestamp_encoder,
         "string": _text,
         "integer": lambda _: int,
+        "long": lambda _: int,
         "boolean": lambda _: bool,
     }
 )

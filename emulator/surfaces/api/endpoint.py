@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from collections.abc import Mapping
 from typing import Final
 from uuid import uuid4
 
@@ -10,11 +9,19 @@ from aiohttp import web
 
 from emulator.controllers.platform import Platform
 from emulator.surfaces.api import codec, neighbours
-from emulator.surfaces.api.protocol import BAD_REQUEST, TARGET_PREFIX, Protocol, Reply, refusal
+from emulator.surfaces.api.protocol import (
+    APP_RUNNER,
+    BAD_REQUEST,
+    ECR,
+    Dialect,
+    Protocol,
+    Reply,
+    refusal,
+)
 from emulator.surfaces.api.signatures import Refusal, Signatures, scope
 from emulator.surfaces.api.turns import Turns
 
-JSON: Final = "application/x-amz-json-1.0"
+JSON: Final = APP_RUNNER.content_type
 SIGNED_FOR: Final = "apprunner"
 # A page in a browser cannot send these without asking first (CORS); older tools send 1.1.
 _CONTENT_TYPES = frozenset({JSON, "application/x-amz-json-1.1", "application/json"})
@@ -30,7 +37,8 @@ class AwsEndpoint:
         self._platform = platform
         self._signatures = Signatures(settings.auth, platform.ports.clock)
         self._neighbours = neighbours.Neighbours(settings.upstream, settings.account)
-        self._protocol: Protocol | None = None
+        self._dialects = (APP_RUNNER, ECR) if platform.ports.registry else (APP_RUNNER,)
+        self._protocols: dict[str, Protocol] = {}
         self._turns = Turns()
 
     async def warm_up(self) -> None:
@@ -40,27 +48,42 @@ class AwsEndpoint:
     async def close(self) -> None:
         await self._neighbours.close()
 
-    async def _loaded(self) -> Protocol:
-        if self._protocol is None:
-            models = await asyncio.to_thread(self._load)
-            self._protocol = Protocol(self._platform, models)
-        return self._protocol
+    async def _loaded(self, dialect: Dialect = APP_RUNNER) -> Protocol:
+        if not self._protocols:
+            self._protocols = await asyncio.to_thread(self._load)
+        return self._protocols[dialect.prefix]
 
-    def _load(self) -> Mapping[str, codec.OperationModel]:
+    def _load(self) -> dict[str, Protocol]:
         self._signatures.load()
-        return codec.operations(strict=self._platform.settings.strict)
+        strict = self._platform.settings.strict
+        models = {APP_RUNNER.prefix: codec.operations(strict=strict)}
+        if ECR in self._dialects:
+            names = tuple(ECR.operations)
+            models[ECR.prefix] = codec.operations(strict=strict, service="ecr", names=names)
+        return {
+            each.prefix: Protocol(self._platform, models[each.prefix], each)
+            for each in self._dialects
+        }
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         target = request.headers.get("X-Amz-Target", "")
-        if not _is_ours(request, target):
+        dialect = self._dialect(request, target)
+        if dialect is None:
             return await self._of_neighbours(request)
         try:
-            return _response(await self._answer(request, target))
+            return _response(await self._answer(request, target, dialect), dialect)
         except web.RequestPayloadError as error:  # compressed badly; where it would end is unknown
             broken = f"The body cannot be read: {error}"
-            response = _response(refusal(BAD_REQUEST, "SerializationException", broken))
+            response = _response(refusal(BAD_REQUEST, "SerializationException", broken), dialect)
             response.force_close()
             return response
+
+    def _dialect(self, request: web.Request, target: str) -> Dialect | None:
+        """None for what is not ours; of ECR that is what a registry of one machine does not have."""
+        known = ECR in self._dialects and target.startswith(ECR.prefix)
+        if known and target.removeprefix(ECR.prefix) in ECR.operations:
+            return ECR
+        return APP_RUNNER if _is_ours(request, target) else None
 
     async def _of_neighbours(self, request: web.Request) -> web.StreamResponse:
         """What is passed on is its receiver's to check; STS is answered here."""
@@ -77,7 +100,7 @@ class AwsEndpoint:
         body = await request.read()
         return self._signatures.check(request.method, request.raw_path, request.headers, body)
 
-    async def _answer(self, request: web.Request, target: str) -> Reply:
+    async def _answer(self, request: web.Request, target: str, dialect: Dialect) -> Reply:
         if request.method != "POST" or request.path != "/":
             shown = f"{request.method} {request.path[:100]}"
             return refusal(
@@ -87,13 +110,13 @@ class AwsEndpoint:
             return refusal(
                 BAD_REQUEST,
                 "SerializationException",
-                f"The Content-Type must be {JSON}, not {request.content_type[:100]}.",
+                f"The Content-Type must be {dialect.content_type}, not {request.content_type[:100]}.",
             )
         try:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge as error:
             return refusal(413, "RequestEntityTooLargeException", error.text or "")
-        protocol = await self._loaded()
+        protocol = await self._loaded(dialect)
         await self._turns.mine()
         refused = await self._unsigned(request)
         if refused is not None:
@@ -110,15 +133,15 @@ class AwsEndpoint:
 def _is_ours(request: web.Request, target: str) -> bool:
     """By its target, by what it was signed for, or because nothing says anything else."""
     if target:
-        return target.startswith(TARGET_PREFIX)
+        return target.startswith(APP_RUNNER.prefix)
     signed = scope(request.headers)
     if signed is not None:
         return signed.service == SIGNED_FOR
     return request.method == "POST" and request.path == "/" and "json" in request.content_type
 
 
-def _response(reply: Reply) -> web.Response:
-    headers = {"x-amzn-requestid": str(uuid4()), "Content-Type": JSON}
+def _response(reply: Reply, dialect: Dialect) -> web.Response:
+    headers = {"x-amzn-requestid": str(uuid4()), "Content-Type": dialect.content_type}
     if reply.code:
         headers["x-amzn-errortype"] = reply.code
     return web.Response(status=reply.status, body=reply.body, headers=headers)

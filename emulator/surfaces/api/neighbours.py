@@ -23,6 +23,10 @@ from emulator.surfaces.api.signatures import scope
 # Told to the upstream emulator, so that a request that comes back is known for ours.
 PASSED: Final = "X-AppRunner-Emulator-Passed"
 CONNECT: Final = 5.0  # seconds; an answer may take as long as it likes (a queue's long poll)
+ECR_HINT: Final = (
+    " The way from `docker push` to a service is here with a registry: apprunner start"
+    " --registry-port 5000."
+)
 FORM: Final = "application/x-www-form-urlencoded"
 _SMALL = 65_536  # bytes of a form that is looked into
 _LONGEST_HEADER = 65_536
@@ -189,11 +193,12 @@ def _nobody(request: web.Request) -> str:
     target = request.headers.get("X-Amz-Target", "").partition(".")[0]
     what = _service(request) or target or f"{request.method} {request.path}"
     what = re.sub(r"[^\w./ -]", "?", what, flags=re.ASCII)[:100]
+    hint = ECR_HINT if "ecr" in {_service(request), what} else ""
     return (
         f"This emulator is App Runner only, and was asked for '{what}'. To have that answered by "
         'another AWS emulator, set in emulator.toml: [upstream] url = "http://127.0.0.1:4566". '
         "To keep it from being asked, set AWS_ENDPOINT_URL_APPRUNNER in place of "
-        "AWS_ENDPOINT_URL."
+        f"AWS_ENDPOINT_URL.{hint}"
     )
 
 

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 
 from emulator.surfaces.api.operations import (
     auto_scaling,
     connections,
     custom_domains,
+    ecr,
     networking,
     observability,
     services,
@@ -27,10 +28,10 @@ _MODULES = (
 _WORD = re.compile(r"_([a-z])")
 
 
-def _operations() -> Mapping[str, Operation]:
-    """Each public coroutine of those modules, by its name in App Runner's spelling."""
+def _operations(*modules: ModuleType) -> Mapping[str, Operation]:
+    """Each public coroutine of those modules, by its name in AWS's spelling."""
     found: dict[str, Operation] = {}
-    for module in _MODULES:
+    for module in modules:
         for name, value in vars(module).items():
             own = getattr(value, "__module__", "") == module.__name__
             if own and callable(value) and not name.startswith("_"):
@@ -39,4 +40,5 @@ def _operations() -> Mapping[str, Operation]:
     return MappingProxyType(found)
 
 
-OPERATIONS = _operations()
+OPERATIONS = _operations(*_MODULES)
+ECR_OPERATIONS = _operations(ecr)
