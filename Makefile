@@ -14,11 +14,12 @@ setup: ## Make .venv with the project and its tools, unless it is up to date
 	@$(PYTHON) scripts/setup.py
 
 machine: setup
-	@test "$$APPRUNNER_TEST_SKIP_DOCKER" = 1 || $(BIN)/apprunner doctor --fix --quiet
+	@test "$$APPRUNNER_TEST_SKIP_DOCKER" = 1 || $(WITH) $(BIN)/apprunner doctor --fix --quiet
 
 demo: setup machine ## The whole story on the sample apps: deploy, commit, scale, zero, wake, bill
 	@$(BIN)/apprunner demo $(ARGS)
 
+test: WITH := APPRUNNER_REGISTRY_PORT=0
 test: setup machine ## Every test, also those on a real Docker engine
 	@$(BIN)/python -m pytest $(ARGS)
 

@@ -33,8 +33,9 @@ PATIENCE = 15.0  # seconds until it answers; it takes some hundredths
 PAUSE = 0.02
 RESTART = 1.0
 _COMPLAINT = 500  # characters
-# It becomes the registry, under the number that is written down for who comes after a kill.
-_LAUNCH = 'echo $$ >"$1" && shift && exec "$@"'
+# It becomes the registry, under the number that is written down for who comes after a kill. It
+# writes to a file: with a killed emulator's pipe it would die of its next word.
+_LAUNCH = f'cd "$1" && shift && echo $$ >{PID} && exec "$@" >log 2>&1'
 _logger = logging.getLogger(__name__)
 
 
@@ -84,13 +85,14 @@ class OwnRegistry(RegistryStorage):
                 task.cancel()
 
     async def _keep_running(self, program: str) -> None:
-        launch = ("/bin/sh", "-c", _LAUNCH, "sh", str(self._pid_file))
+        launch = ("/bin/sh", "-c", _LAUNCH, "sh", str(self._directory))
         argv = (*launch, program, "serve", str(self._configuration))
         environment = {"PATH": self._computer.search_path, "OTEL_TRACES_EXPORTER": "none"}
         while True:
             try:
                 done = await run(*argv, environment=environment)
-                self._problem = done.complaint[-_COMPLAINT:] or f"exit code {done.code}"
+                said = done.complaint or await asyncio.to_thread(self._last_words)
+                self._problem = said or f"exit code {done.code}"
             except ProcessError as error:
                 self._problem = str(error)
             _logger.warning("The registry ended and is started again: %s", self._problem)
@@ -120,9 +122,10 @@ class OwnRegistry(RegistryStorage):
     def _configuration(self) -> Path:
         return self._directory / CONFIGURATION
 
-    @property
-    def _pid_file(self) -> Path:
-        return self._directory / PID
+    def _last_words(self) -> str:
+        with suppress(OSError):
+            return (self._directory / "log").read_text(errors="replace")[-_COMPLAINT:].strip()
+        return ""
 
     def _configure(self, told: str) -> None:
         (self._directory / "port").write_text(str(self.port))
@@ -136,7 +139,7 @@ class OwnRegistry(RegistryStorage):
         }
         configuration = {
             "version": "0.1",
-            "log": {"level": "warn", "accesslog": {"disabled": True}},
+            "log": {"level": "error", "accesslog": {"disabled": True}},
             "storage": {
                 "filesystem": {"rootdirectory": str(self._directory / "storage")},
                 "delete": {"enabled": True},
