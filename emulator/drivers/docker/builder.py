@@ -63,7 +63,7 @@ class DockerBuilder:
         self._variables = environment
         self._limits = limits
         self._bases = tuple(bases)
-        self._images = Images(engine, clock)
+        self._images = Images(engine, clock, environment)
         self._image_events = ImageEvents(engine, clock)
         self._base_images = BaseImages(engine, self._images, self._make, environment)
         self._preparing = asyncio.Lock()

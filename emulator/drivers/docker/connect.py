@@ -95,7 +95,7 @@ def _tls_of(environment: Mapping[str, str]) -> Tls | None:
     directory = environment.get("DOCKER_CERT_PATH")
     if not verify and not directory:
         return None
-    base = Path(directory) if directory else _configuration(environment)
+    base = Path(directory) if directory else docker_directory(environment)
     return Tls(
         authority=_if_file(base / "ca.pem"),
         certificate=_if_file(base / "cert.pem"),
@@ -112,13 +112,14 @@ def _home(environment: Mapping[str, str]) -> Path:
     return Path(environment["HOME"]) if environment.get("HOME") else Path.home()
 
 
-def _configuration(environment: Mapping[str, str]) -> Path:
+def docker_directory(environment: Mapping[str, str]) -> Path:
+    """Where Docker's command line keeps its settings."""
     named = environment.get("DOCKER_CONFIG")
     return Path(named) if named else _home(environment) / ".docker"
 
 
 def _current_context(environment: Mapping[str, str]) -> str | None:
-    path = _configuration(environment) / "config.json"
+    path = docker_directory(environment) / "config.json"
     try:
         settings = json.loads(path.read_bytes())
     except (OSError, ValueError):
