@@ -29,13 +29,15 @@ from emulator.drivers.docker.builder import DockerBuilder
 from emulator.drivers.docker.engine import Engine
 from emulator.drivers.docker.instances import DockerInstances
 from emulator.drivers.docker.prune import prune_images
+from emulator.drivers.docker.pull import Images
 from emulator.drivers.git import GitRepositories
 from emulator.drivers.git_remote import GitRemotes
 from emulator.drivers.identifiers import RandomIdentifiers
 from emulator.drivers.lock import StateLock
 from emulator.drivers.logs import FileLogs
-from emulator.drivers.machine import Finding, Machine
+from emulator.drivers.machine import Computer, Finding, Machine
 from emulator.drivers.probe import NetworkProbe
+from emulator.drivers.registry.runners import ContainerRunner, ProgramRunner
 from emulator.drivers.registry.server import OwnRegistry
 from emulator.drivers.secrets import ConfiguredSecrets
 from emulator.drivers.store.database import Database
@@ -246,7 +248,7 @@ async def assemble(settings: Settings) -> AsyncIterator[World]:
             scratch=state_dir / "git",
         )
         stack.push_async_callback(repository.close)
-        registry = _registry(settings, clock)
+        registry = _registry(settings, clock, engine, database.owner)
         packs = await asyncio.to_thread(_buildpacks)
         instances = DockerInstances(
             engine,
@@ -284,11 +286,19 @@ async def assemble(settings: Settings) -> AsyncIterator[World]:
         )
 
 
-def _registry(settings: Settings, clock: SystemClock) -> OwnRegistry | None:
+def _registry(
+    settings: Settings, clock: SystemClock, engine: Engine, owner: str
+) -> OwnRegistry | None:
     port = settings.addresses.registry_port
     if port is None:
         return None
-    return OwnRegistry(Path(settings.state_dir), port, settings.environment, clock)
+    state_dir, computer = Path(settings.state_dir), Computer(environment=settings.environment)
+    images = Images(engine, clock, settings.environment)
+    runners = (
+        ProgramRunner(state_dir, computer),
+        ContainerRunner(state_dir, engine, owner, images),
+    )
+    return OwnRegistry(state_dir, port, runners, computer, clock)
 
 
 def _take(state_dir: Path) -> StateLock:

@@ -7,17 +7,24 @@ import os
 import signal
 import socket
 from contextlib import AsyncExitStack, asynccontextmanager
+from uuid import uuid4
 
 import aiohttp
 import pytest
 from aiohttp import web
 
 from emulator.drivers.clock import SystemClock
+from emulator.drivers.docker.engine import Engine
+from emulator.drivers.docker.labels import labelled
+from emulator.drivers.docker.pull import Images
 from emulator.drivers.machine import Computer
 from emulator.drivers.machine.registry import find_process, find_program
+from emulator.drivers.process import run
+from emulator.drivers.registry.runners import ContainerRunner, ProgramRunner
 from emulator.drivers.registry.server import OwnRegistry
 from emulator.model.errors import AddressInUseError, EngineError
 from tests.conftest import ENVIRONMENT
+from tests.drivers.registry_image import lay_down_program
 from tests.fakes.builder import FakeBuilder
 from tests.fakes.clock import LoopClock
 from tests.fakes.registry import DOCKER, FakeRegistry
@@ -73,8 +80,10 @@ class Real:
             return pushed.headers["Docker-Content-Digest"]
 
 
-def own(directory, port=0):
-    return OwnRegistry(directory, port, ENVIRONMENT, SystemClock())
+def own(directory, port=0, runner=None):
+    computer = Computer(environment=ENVIRONMENT)
+    runners = (runner or ProgramRunner(directory, computer),)
+    return OwnRegistry(directory, port, runners, computer, SystemClock())
 
 
 @asynccontextmanager
@@ -211,7 +220,7 @@ async def test_one_that_a_killed_emulator_left_is_ended_first(tmp_path):
 
 
 async def pid_of(registry):
-    return await asyncio.to_thread(find_process, Computer(), registry._state_dir)
+    return await asyncio.to_thread(find_process, Computer(), registry._directory.parent)
 
 
 @needs_program
@@ -223,9 +232,44 @@ async def test_a_port_that_is_taken_is_named_with_its_holder(tmp_path):
                 pass
 
 
-async def test_without_the_program_the_command_that_brings_it_is_named(tmp_path):
-    registry = own(tmp_path)
-    registry._computer = Computer(programs=())
-    with pytest.raises(EngineError, match="apt-get install docker-registry"):
-        async with registry.serving(NOBODY):
+async def test_without_the_program_and_the_image_the_commands_are_named(tmp_path):
+    runner = ProgramRunner(tmp_path, Computer(programs=()))
+    with pytest.raises(EngineError, match=r"apt-get install docker-registry.*docker pull registry"):
+        async with own(tmp_path, runner=runner).serving(NOBODY):
             pass
+
+
+@asynccontextmanager
+async def engine_with_image(directory):
+    """The registry's image, as it is where one can be pulled: made of the program that is here."""
+    name = f"apprunner-test/registry:{uuid4().hex}"
+    await asyncio.to_thread(lay_down_program, directory / "image", "bin/registry")
+    await run("docker", "build", "--tag", name, str(directory / "image"), environment=ENVIRONMENT)
+    async with await Engine.connect(ENVIRONMENT) as engine:
+        yield engine, name
+        await engine.delete(f"/images/{name}")
+
+
+@pytest.mark.docker
+@needs_program
+async def test_an_image_of_it_does_where_the_program_is_not(tmp_path):
+    async with engine_with_image(tmp_path) as (engine, name):
+        owner = uuid4().hex
+        images = Images(engine, SystemClock())
+        runner = ContainerRunner(tmp_path, engine, owner, images, image=name)
+        filters = {"filters": labelled(owner)}
+        async with served(own(tmp_path, runner=runner)) as it:
+            digest = await it.push("shop/web", "1", "a")
+            assert await it.registry.digest("shop/web", "1") == digest
+            (left,) = await engine.get("/containers/json", filters)
+            await runner.end_left()  # as the next emulator does after a kill
+            async with asyncio.timeout(20):
+                while left["Id"] in [
+                    c["Id"] for c in await engine.get("/containers/json", filters)
+                ]:
+                    await SystemClock().sleep(0.02)
+        await it.registry.remove("shop/web")
+        assert await it.registry.repositories() == ()
+        assert await engine.get("/containers/json", {"all": True, **filters}) == []
+        absent = ContainerRunner(tmp_path, engine, owner, images, image="registry.invalid/x:1")
+        assert not await absent.available()

@@ -6,8 +6,6 @@ image, and answers with a header by which its versions can be told apart.
 
 import http.client
 import json
-import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +14,7 @@ import pytest
 
 from emulator.drivers.machine import Computer
 from emulator.drivers.machine.registry import find_process, find_program
+from tests.drivers.registry_image import lay_down_program
 from tests.end_to_end.running import ENVIRONMENT, Running, docker, until
 
 PROGRAM = find_program(Computer(environment=ENVIRONMENT))
@@ -64,7 +63,9 @@ class Shell:
     def build(self, name: str, version: str) -> None:
         context = self.directory / "image"
         if not context.exists():
-            lay_down_program(context)
+            lay_down_program(context, "registry")
+            with (context / "Dockerfile").open("a") as dockerfile:
+                dockerfile.write('COPY config.yml /\nCMD ["/registry", "serve", "/config.yml"]\n')
         settings = {
             "version": "0.1",
             "storage": {"inmemory": {}},
@@ -76,21 +77,6 @@ class Shell:
     def push(self, name: str, version: str) -> None:
         self.build(name, version)
         self("docker", "push", "--quiet", name)
-
-
-def lay_down_program(context: Path) -> None:
-    """With the libraries that it is linked to."""
-    linked = subprocess.run(["ldd", str(PROGRAM)], capture_output=True, text=True, check=False)
-    for file in (str(PROGRAM), *re.findall(r"/\S+", linked.stdout)):
-        there = context / "root" / file.lstrip("/")
-        there.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(file, there)
-    (context / "Dockerfile").write_text(
-        "FROM scratch\n"
-        "COPY root/ /\n"
-        "COPY config.yml /config.yml\n"
-        f'CMD ["{PROGRAM}", "serve", "/config.yml"]\n'
-    )
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ class Role(StrEnum):
     HELPER = "helper"  # a moment's work on files that only the container's root may touch
     BUILD = "build"
     BASE = "base"
+    REGISTRY = "registry"
 
 
 def labels(owner: str, role: Role, **more: object) -> dict[str, str]:

@@ -93,7 +93,8 @@ async def check_registry(computer: Computer) -> Finding:
     return Finding(
         check=REGISTRY,
         ok=found is not None,
-        detail=found or "missing: without it the registry ([ports] registry) cannot be started",
+        detail=found
+        or "missing: the registry ([ports] registry) needs it, or the image registry:2",
         remedy=advice.INSTALL_REGISTRY.get(
             packages, "install distribution's registry: https://distribution.github.io/distribution"
         ),

@@ -1,30 +1,18 @@
-"""The registry's process: started with the emulator, started again if it ends, ended with it.
-
-One that a killed emulator left is ended first: it tells of pushes to an address that is gone.
-"""
+"""The registry's life: started with the emulator, started again if it ends, ended with it."""
 
 import asyncio
 import json
 import logging
-import os
 import secrets
-import signal
 import socket
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from emulator.drivers.machine.computer import Computer
 from emulator.drivers.machine.listeners import find_listener, is_taken
-from emulator.drivers.machine.registry import (
-    CONFIGURATION,
-    HOST,
-    PID,
-    directory_of,
-    find_process,
-    find_program,
-)
-from emulator.drivers.process import ProcessError, run
+from emulator.drivers.machine.registry import CONFIGURATION, HOST, directory_of
+from emulator.drivers.registry.runners import IMAGE, Runner
 from emulator.drivers.registry.storage import RegistryStorage
 from emulator.model.errors import AddressInUseError, EngineError
 from emulator.ports import Clock
@@ -32,10 +20,6 @@ from emulator.ports import Clock
 PATIENCE = 15.0  # seconds until it answers; it takes some hundredths
 PAUSE = 0.02
 RESTART = 1.0
-_COMPLAINT = 500  # characters
-# It becomes the registry, under the number that is written down for who comes after a kill. It
-# writes to a file: with a killed emulator's pipe it would die of its next word.
-_LAUNCH = f'cd "$1" && shift && echo $$ >{PID} && exec "$@" >log 2>&1'
 _logger = logging.getLogger(__name__)
 
 
@@ -45,14 +29,20 @@ class OwnRegistry(RegistryStorage):
     """
 
     def __init__(
-        self, state_dir: Path, port: int, environment: Mapping[str, str], clock: Clock
+        self,
+        state_dir: Path,
+        port: int,
+        runners: Sequence[Runner],
+        computer: Computer,
+        clock: Clock,
     ) -> None:
-        self._state_dir = state_dir
+        """Of `runners` the first that is available runs it."""
         self._directory = directory_of(state_dir)
         super().__init__(self._directory / "storage")
         self._wanted = port
+        self._runners = tuple(runners)
         self._clock = clock
-        self._computer = Computer(environment=environment)
+        self._computer = computer
         self._problem = ""
         self.port = port
 
@@ -66,35 +56,33 @@ class OwnRegistry(RegistryStorage):
 
         Raises EngineError if it cannot be started, AddressInUseError.
         """
-        program = await asyncio.to_thread(find_program, self._computer)
-        if program is None:
-            raise EngineError(
-                "the registry ([ports] registry) needs the program docker-registry: run "
-                "`apprunner doctor --fix`, or install it (Debian: apt-get install docker-registry)"
-            )
+        runner = await self._chosen()
         await asyncio.to_thread(self._directory.mkdir, mode=0o700, parents=True, exist_ok=True)
-        await self._end_orphan()
+        for each in self._runners:
+            await each.end_left()
         self.port = await self._free_port()
-        await asyncio.to_thread(self._configure, told)
+        await asyncio.to_thread(self._configure, runner, told if runner.hears else "")
         async with asyncio.TaskGroup() as group:
-            task = group.create_task(self._keep_running(program))
+            task = group.create_task(self._keep_running(runner))
             try:
                 await self._until_it_answers()
                 yield
             finally:
                 task.cancel()
 
-    async def _keep_running(self, program: str) -> None:
-        launch = ("/bin/sh", "-c", _LAUNCH, "sh", str(self._directory))
-        argv = (*launch, program, "serve", str(self._configuration))
-        environment = {"PATH": self._computer.search_path, "OTEL_TRACES_EXPORTER": "none"}
+    async def _chosen(self) -> Runner:
+        for runner in self._runners:
+            if await runner.available():
+                return runner
+        raise EngineError(
+            "the registry ([ports] registry) needs the program docker-registry (run `apprunner "
+            "doctor --fix`, or install it; Debian: apt-get install docker-registry) or the image "
+            f"{IMAGE} (`docker pull {IMAGE}`, or `docker load`)"
+        )
+
+    async def _keep_running(self, runner: Runner) -> None:
         while True:
-            try:
-                done = await run(*argv, environment=environment)
-                said = done.complaint or await asyncio.to_thread(self._last_words)
-                self._problem = said or f"exit code {done.code}"
-            except ProcessError as error:
-                self._problem = str(error)
+            self._problem = await runner.run(self.port)
             _logger.warning("The registry ended and is started again: %s", self._problem)
             await self._clock.sleep(RESTART)
 
@@ -116,19 +104,10 @@ class OwnRegistry(RegistryStorage):
             await writer.wait_closed()
         return True
 
-    # -- its files -----------------------------------------------------------------------------
-
-    @property
-    def _configuration(self) -> Path:
-        return self._directory / CONFIGURATION
-
-    def _last_words(self) -> str:
-        with suppress(OSError):
-            return (self._directory / "log").read_text(errors="replace")[-_COMPLAINT:].strip()
-        return ""
-
-    def _configure(self, told: str) -> None:
+    def _configure(self, runner: Runner, told: str) -> None:
         (self._directory / "port").write_text(str(self.port))
+        (self._directory / "storage").mkdir(exist_ok=True)
+        directory, listening = runner.place(self.port)
         endpoint = {
             "name": "emulator",
             "url": told,
@@ -141,13 +120,14 @@ class OwnRegistry(RegistryStorage):
             "version": "0.1",
             "log": {"level": "error", "accesslog": {"disabled": True}},
             "storage": {
-                "filesystem": {"rootdirectory": str(self._directory / "storage")},
+                "filesystem": {"rootdirectory": f"{directory}/storage"},
                 "delete": {"enabled": True},
             },
-            "http": {"addr": f"{HOST}:{self.port}", "secret": secrets.token_hex(16)},
-            "notifications": {"endpoints": [endpoint]},
+            "http": {"addr": listening, "secret": secrets.token_hex(16)},
+            "notifications": {"endpoints": [endpoint] if told else []},
         }
-        self._configuration.write_text(json.dumps(configuration, indent=1))  # YAML enough
+        text = json.dumps(configuration, indent=1)  # YAML enough
+        (self._directory / CONFIGURATION).write_text(text)
 
     async def _free_port(self) -> int:
         """Raises AddressInUseError, EngineError."""
@@ -170,15 +150,6 @@ class OwnRegistry(RegistryStorage):
             return int((self._directory / "port").read_text())
         except (OSError, ValueError):
             return 0
-
-    async def _end_orphan(self) -> None:
-        pid = await asyncio.to_thread(find_process, self._computer, self._state_dir)
-        if pid is None:
-            return
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-        while await asyncio.to_thread(self._computer.lives, pid):
-            await self._clock.sleep(PAUSE)
 
 
 def _bindable(port: int) -> int:
