@@ -16,7 +16,7 @@ def command(*, as_json: bool) -> None:
         return
     click.echo(f"Running, process {status['Pid']}, version {status['Version']}")
     for name, address in status["Addresses"].items():
-        click.echo(f"  {name.upper():<6} {address}")
-    click.echo(f"  State  {status['StateDir']}")
-    click.echo(f"  CA     {status['StateDir']}/ca/ca.pem\n")
+        click.echo(f"  {name.upper():<8} {address}")
+    click.echo(f"  State    {status['StateDir']}")
+    click.echo(f"  CA       {status['StateDir']}/ca/ca.pem\n")
     show(status["Services"])

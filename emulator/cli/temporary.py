@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from emulator.cli import launch
 from emulator.cli.client import Client
+from emulator.cli.settings import load
 
 ANY_PORT = {"api_port": 0, "https_port": 0, "http_port": 0}
 
@@ -17,11 +18,13 @@ ANY_PORT = {"api_port": 0, "https_port": 0, "http_port": 0}
 @contextmanager
 def emulator(flags: Mapping[str, Any]) -> Iterator[tuple[Client, str]]:
     """On free ports and a temporary state directory, both gone afterwards, whatever happens."""
+    wants_registry = load(flags).addresses.registry_port is not None
+    ports = ANY_PORT | ({"registry_port": 0} if wants_registry else {})
     state_dir = tempfile.mkdtemp(prefix="apprunner-")
     client: Client | None = None
     terminated = signal.signal(signal.SIGTERM, _exit)
     try:
-        client, _ = launch.running(state_dir, {**flags, **ANY_PORT})
+        client, _ = launch.running(state_dir, {**flags, **ports})
         yield client, state_dir
     finally:
         # A second signal must not leave containers behind.

@@ -44,6 +44,14 @@ def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_defau
     assert found.region == "us-east-1"
 
 
+def test_there_is_a_registry_only_where_a_port_is_named_for_it(here):
+    assert settings().addresses.registry_port is None
+    (here / "emulator.toml").write_text("[ports]\nregistry = 0\n")
+    assert settings().addresses.registry_port == 0
+    assert settings({"registry_port": 5000}).addresses.registry_port == 5000
+    assert settings(APPRUNNER_REGISTRY_PORT="5001").addresses.registry_port == 5001
+
+
 def test_every_option_has_its_variable(here):
     found = settings(
         APPRUNNER_STATE_DIR="state",
