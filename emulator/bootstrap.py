@@ -114,8 +114,7 @@ async def _serve(world: "World", ending: Ending, ready: Callable[[Status], None]
         )
         world.listening(api_port=await _listen(world, api, stack))
         if world.registry is not None:
-            told = f"{world.status()['Addresses']['Api']}{PUSHED}"
-            await stack.enter_async_context(world.registry.serving(told))
+            await stack.enter_async_context(world.registry.serving(_told(world.settings)))
         async with asyncio.TaskGroup() as group:
             driver = group.create_task(world.instances.run())
             platform = group.create_task(world.platform.run(world.proxy.doors, started.set))
@@ -152,6 +151,12 @@ async def _listen(world: "World", api: Api, stack: AsyncExitStack) -> int:
         raise PortTakenError(addresses.api_port, holder) from None
     socket_name: tuple[str, int] = runner.addresses[0]
     return socket_name[1]
+
+
+def _told(settings: Settings) -> str:
+    """Where the registry tells of pushes."""
+    host, port = settings.addresses.host, settings.addresses.api_port
+    return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}{PUSHED}"
 
 
 def _pushed(settings: Settings) -> GitRemotes:

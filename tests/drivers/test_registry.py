@@ -232,6 +232,18 @@ async def test_a_port_that_is_taken_is_named_with_its_holder(tmp_path):
                 pass
 
 
+async def test_one_that_does_not_start_is_told_in_its_own_words(tmp_path):
+    broken = tmp_path / "docker-registry"
+    broken.write_text("#!/bin/sh\necho no good >&2\nexit 3\n")
+    broken.chmod(0o755)
+    computer = Computer(environment={"PATH": f"{tmp_path}:/usr/bin:/bin"}, programs=())
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(EngineError, match="registry cannot be started: no good")
+    ):
+        async with own(tmp_path, runner=ProgramRunner(tmp_path, computer)).serving(NOBODY):
+            pass
+
+
 async def test_without_the_program_and_the_image_the_commands_are_named(tmp_path):
     runner = ProgramRunner(tmp_path, Computer(programs=()))
     with pytest.raises(EngineError, match=r"apt-get install docker-registry.*docker pull registry"):

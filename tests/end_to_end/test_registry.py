@@ -89,7 +89,7 @@ def registry(tmp_path):
         yield running, shell
     finally:
         running.end()
-        pushed = docker("images", "--quiet", "--filter", f"reference={shell.address}/*")
+        pushed = docker("images", "--quiet", "--filter", f"reference={shell.address}/*/*")
         if pushed:
             docker("rmi", "--force", *dict.fromkeys(pushed.split()))
 
