@@ -4,7 +4,7 @@ Every method is safe to repeat: what is already so is not an error. Implementati
 `drivers`, fakes that pass the same contract tests in `tests/fakes`.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -19,7 +19,7 @@ from emulator.model.pushed_image import PushedImage
 from emulator.model.resources import Resource
 from emulator.model.revision import Revision
 from emulator.model.service import Service
-from emulator.model.source import Commit, TreeFile
+from emulator.model.source import Commit, Submodule, TreeFile
 from emulator.model.usage import UsageInterval
 
 
@@ -164,8 +164,8 @@ class Instances(Protocol):
 class BuildRequest:
     """A build: the tree `tree` of `repository` (only `paths`, if any) is the context.
 
-    `prefix` is where in the context the tree's files go ("" or "source/").
-    `files` (name, content) are added to the context. `tag` is how it is found again.
+    `files` (name, content) are added to the context. `tag` is how it is found again. `own` says
+    that the Dockerfile is the repository's.
     """
 
     service: ServiceId
@@ -176,6 +176,7 @@ class BuildRequest:
     tree: str
     paths: tuple[str, ...] = ()
     files: tuple[tuple[str, bytes], ...] = ()
+    own: bool = False
 
 
 class Builder(Protocol):
@@ -249,7 +250,14 @@ class Repository(Protocol):
     async def commit(self, repository: str, commit: str) -> Commit: ...
 
     async def tree(self, repository: str, commit: str, directory: str) -> str:
-        """The id of a directory's tree ("" for the root) at a commit."""
+        """The id of a directory's tree ("" for the root) at a commit, or in another tree.
+
+        It holds the trees of submodules that are on this machine.
+        """
+        ...
+
+    async def submodules(self, repository: str, tree: str) -> tuple[Submodule, ...]:
+        """Those that a tree lacks, as they are not on this machine."""
         ...
 
     async def files(self, repository: str, tree: str) -> tuple[TreeFile, ...]:
@@ -257,6 +265,10 @@ class Repository(Protocol):
         ...
 
     async def read(self, repository: str, blob: str) -> bytes: ...
+
+    async def read_all(self, repository: str, blobs: Sequence[str]) -> Mapping[str, bytes]:
+        """By id; for many small ones."""
+        ...
 
     def archive(
         self, repository: str, tree: str, paths: Sequence[str] = ()

@@ -9,9 +9,10 @@ from emulator.controllers.build_log import BuildLog
 from emulator.controllers.images import LocalImage, LocalImages
 from emulator.controllers.ledger import Ledger
 from emulator.controllers.meter import Meter
-from emulator.decisions import buildplan, detection, dockerfile
+from emulator.decisions import buildplan, detection, dockerfile, source_tree
 from emulator.decisions.app_configuration import FILE, LARGEST, Node, split_command
 from emulator.decisions.image_names import in_registry, short_name
+from emulator.decisions.source_tree import LINK
 from emulator.model.build import Base, BuildKind, Buildpack, BuildPlan
 from emulator.model.configuration import CodeSource, ConfigurationSource, ImageSource
 from emulator.model.errors import (
@@ -20,6 +21,7 @@ from emulator.model.errors import (
     EngineError,
     EngineUnavailableError,
     Place,
+    RepositoryError,
 )
 from emulator.model.identifiers import RevisionId
 from emulator.model.operation import Operation
@@ -29,14 +31,14 @@ from emulator.ports import BuildRequest, Ports, Repository
 
 LARGEST_READ = 2_000_000  # bytes of a file that planning looks into
 MOST_READ = 20_000_000  # of all of them
-SYMBOLIC_LINK = "120000"  # git's mode of one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """A commit's or a working tree's source directory, as far as planning reads it.
 
-    `root` is the repository's tree, `tree` the source directory's.
+    `root` is the repository's tree, `tree` the source directory's. `trails` are, for each file
+    that is a symbolic link, the paths in `root` that it leads over. `warnings` are for people.
     """
 
     commit: str | None
@@ -45,6 +47,8 @@ class Snapshot:
     tree: str
     files: Mapping[str, TreeFile]
     contents: Mapping[str, bytes]
+    trails: Mapping[str, tuple[str, ...]]
+    warnings: tuple[str, ...] = ()
 
 
 class Planner:
@@ -75,18 +79,29 @@ class Planner:
     async def working_tree(
         self, source: CodeSource, root: str, commit: Commit | None = None
     ) -> Snapshot:
-        """Of a repository's tree, whether a commit has it or not."""
+        """Of a repository's tree, whether a commit has it or not. Raises RepositoryError also for
+        what no tree may hold.
+        """
         repository, path = self._repository, source.repository
         directory = source.source_directory.strip("/")
+        every = await repository.files(path, root)
+        targets = await self._targets(path, every)
+        if refused := source_tree.refusal(every, targets):
+            raise RepositoryError(f"{path}: {refused}")
         tree = await repository.tree(path, root, directory) if directory else root
-        files = {f.path: f for f in await repository.files(path, tree)}
-        contents: dict[str, bytes] = {}
+        inside = await repository.files(path, tree) if directory else every
+        files = {f.path: f for f in inside}
+        at = {f.path: f for f in every}
+        named = detection.wanted(files, self._buildpacks)
+        trails = {p: _trail(directory, p, targets) for p in named if files[p].mode == LINK}
+        read: dict[str, TreeFile] = {}
         room = MOST_READ
-        for name in detection.wanted(files, self._buildpacks):
-            file = files[name]
-            if file.size <= min(LARGEST_READ, room):
-                contents[name] = await repository.read(path, file.blob)
+        for name in named:
+            file = at.get(trails[name][-1]) if name in trails else files[name]
+            if file is not None and file.size <= min(LARGEST_READ, room):
+                read[name] = file
                 room -= file.size
+        contents = await self._contents(path, read)
         return Snapshot(
             commit=commit.id if commit else None,
             message=commit.subject if commit else "uncommitted",
@@ -94,14 +109,34 @@ class Planner:
             tree=tree,
             files=files,
             contents=contents,
+            trails={p: tuple(q for q in passed if q in at) for p, passed in trails.items()},
+            warnings=await self._warnings(path, root, inside),
         )
+
+    async def _targets(self, path: str, files: Sequence[TreeFile]) -> Mapping[str, str]:
+        links = source_tree.links(files)
+        found = await self._contents(
+            path, {f.path: f for f in links if f.size <= source_tree.LONGEST_TARGET}
+        )
+        return {p: content.decode("utf-8", "surrogateescape") for p, content in found.items()}
+
+    async def _contents(self, path: str, files: Mapping[str, TreeFile]) -> dict[str, bytes]:
+        read = await self._repository.read_all(path, [f.blob for f in files.values()])
+        return {p: read[f.blob] for p, f in files.items()}
+
+    async def _warnings(self, path: str, root: str, files: Sequence[TreeFile]) -> tuple[str, ...]:
+        missing = await self._repository.submodules(path, root)
+        likely = {f.path: f for f in source_tree.may_be_pointers(files)}
+        pointers = source_tree.pointers_warning(await self._contents(path, likely))
+        submodules = source_tree.submodule_warnings(missing, files, path)
+        return (*submodules, pointers) if pointers else submodules
 
     def decide(
         self, snapshot: Snapshot, source: CodeSource, env: Mapping[str, str]
     ) -> buildplan.Decision:
         """Raises ConfigurationError."""
         read = _reads_file(snapshot, source)
-        return buildplan.decide(
+        decision = buildplan.decide(
             paths=snapshot.files.keys(),
             contents=snapshot.contents,
             node=self._file(snapshot) if read else None,
@@ -109,11 +144,14 @@ class Planner:
             env=env,
             buildpacks=self._buildpacks,
         )
+        warnings = (*decision.plan.warnings, *snapshot.warnings)
+        return replace(decision, plan=replace(decision.plan, warnings=warnings))
 
     def _file(self, snapshot: Snapshot) -> Node:
         data = snapshot.contents.get(FILE)
-        if snapshot.files[FILE].mode == SYMBOLIC_LINK:
-            raise ConfigurationError(Place(file=FILE), "a symbolic link: put the file itself here")
+        if data is None and snapshot.files[FILE].mode == LINK:
+            message = "a symbolic link that leads to no file: put the file itself here"
+            raise ConfigurationError(Place(file=FILE), message)
         if data is None:
             message = f"the file has {snapshot.files[FILE].size} bytes; at most {LARGEST} are read"
             raise ConfigurationError(Place(file=FILE), message)
@@ -335,7 +373,8 @@ class Deployer:
             tag=tag,
             repository=source.repository,
             tree=_context(plan, snapshot),
-            paths=_paths(plan),
+            paths=_paths(plan, snapshot),
+            own=plan.kind is BuildKind.DOCKERFILE,
         )
         began = self._ports.clock.now()
         try:
@@ -382,12 +421,19 @@ def _context(plan: BuildPlan, snapshot: Snapshot) -> str:
     return snapshot.tree if plan.kind is BuildKind.DOCKERFILE else snapshot.root
 
 
-def _paths(plan: BuildPlan) -> tuple[str, ...]:
+def _paths(plan: BuildPlan, snapshot: Snapshot) -> tuple[str, ...]:
     """Of the context: a layered build sees only what its commands read."""
     if plan.kind is not BuildKind.LAYERED:
         return ()
     prefix = f"{plan.directory}/" if plan.directory else ""
-    return tuple(prefix + path for path in plan.inputs)
+    found = ((prefix + path, *snapshot.trails.get(path, ())) for path in plan.inputs)
+    return tuple(dict.fromkeys(path for paths in found for path in paths))
+
+
+def _trail(directory: str, path: str, targets: Mapping[str, str]) -> tuple[str, ...]:
+    """Of a link in a tree that was not refused."""
+    whole = "/".join(part for part in directory.split("/") if part not in {"", "."})
+    return source_tree.trail(f"{whole}/{path}" if whole else path, targets) or (path,)
 
 
 def _tag(name: str, plan: BuildPlan, base_id: str, snapshot: Snapshot) -> str:

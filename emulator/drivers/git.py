@@ -5,6 +5,10 @@ or on this machine (hooks, filters, attributes) may run or change what is deploy
 read from the repository itself, objects through an empty git directory of our own that only
 borrows the repository's objects: what is exported there is what a fresh `git clone` would check
 out, also the files that `.gitattributes` keeps out of archives.
+
+Submodules that are on this machine are part of a tree: a tree of ours holds theirs in place of
+git's link, so that all that goes by a tree's id (contexts, instances, keys) has them as well. Such
+trees are kept with the state directory, as revisions name them.
 """
 
 import asyncio
@@ -15,26 +19,30 @@ import shutil
 import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Hashable, Iterable, Mapping, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from os import R_OK, X_OK, access, fsdecode
+from os import R_OK, X_OK, access, fsdecode, fsencode
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
+from emulator.decisions.source_tree import LINK
 from emulator.drivers import working_tree
 from emulator.drivers.process import MissingProgramError, ProcessError, run, stream
+from emulator.drivers.submodules import QUESTION, Declared, declared, places, resolved
 from emulator.drivers.watch import Watcher, common_directory
 from emulator.drivers.working_tree import Origin, WorkingTree
 from emulator.model.errors import RepositoryError
 from emulator.model.identifiers import Epoch
-from emulator.model.source import Commit, TreeFile
+from emulator.model.source import Commit, Submodule, TreeFile
 
 PATIENCE = 60.0  # seconds for one question to git
 REMEMBERED = 8_000_000  # bytes, about, of immutable answers
 LISTED = 10  # names in a message
+NESTED = 4  # submodules in submodules: git follows not many more links to objects
+TREES = "trees-"  # what begins so is kept when the emulator ends
 
 # Nothing of the user's or the system's configuration; no prompt, no network, no locks.
 ALONE = {
@@ -82,6 +90,14 @@ class _Place:
     empty: Path
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Whole:
+    """A root with the submodules that are here; those that are not."""
+
+    tree: str
+    missing: tuple[Submodule, ...] = ()
+
+
 class GitRepositories:
     """ports.Repository. A repository is named by an absolute path, a `file://` URL, or a URL that
     `repositories` maps to a local clone; of `environment`, PATH and HOME are passed on.
@@ -127,16 +143,22 @@ class GitRepositories:
 
     async def tree(self, repository: str, commit: str, directory: str) -> str:
         place, path = await self._find(repository), _inside(directory)
-        key = ("tree", place.directory, _checked(commit), path)
+        root = (await self._whole(place, commit)).tree
+        if not path:
+            return root
+        key = ("tree", place.directory, root, path)
         if (known := self._memory.get(key, str)) is None:
-            known = await (
-                self._directory(place, commit, path) if path else self._root(place, commit)
-            )
+            known = await self._directory(place, commit, root, path)
             self._memory.put(key, known, len(known))
         return known
 
+    async def submodules(self, repository: str, tree: str) -> tuple[Submodule, ...]:
+        place = await self._find(repository)
+        told = self._memory.get(("missing", place.directory, tree), tuple)
+        return (await self._whole(place, tree)).missing if told is None else told
+
     async def files(self, repository: str, tree: str) -> tuple[TreeFile, ...]:
-        """Submodules are among them: mode 160000, no content."""
+        """Submodules that are not here are among them: mode 160000, no content."""
         place = await self._find(repository)
         key = ("files", place.directory, tree)
         if (known := self._memory.get(key, tuple)) is None:
@@ -152,6 +174,19 @@ class GitRepositories:
             known = await self._objects(place, blob, "cat-file", "blob", blob)
             self._memory.put(key, known, len(known))
         return known
+
+    async def read_all(self, repository: str, blobs: Sequence[str]) -> Mapping[str, bytes]:
+        place = await self._find(repository)
+        found = {b: self._memory.get(("blob", place.directory, b), bytes) for b in blobs}
+        asked = [_checked(blob) for blob, known in found.items() if known is None]
+        if asked:
+            question = "".join(f"{blob}\n" for blob in asked).encode()
+            arguments = ("cat-file", "--batch")
+            answer = await _answer(place, self._borrow(place, asked[0]), arguments, data=question)
+            for blob, content in zip(asked, _batch(place, asked, answer), strict=True):
+                self._memory.put(("blob", place.directory, blob), content, len(content))
+                found[blob] = content
+        return {blob: content for blob, content in found.items() if content is not None}
 
     async def archive(
         self, repository: str, tree: str, paths: Sequence[str] = ()
@@ -171,7 +206,10 @@ class GitRepositories:
                 yield
 
     async def snapshot(self, repository: str) -> str:
-        return await (await self._working_tree(repository)).snapshot()
+        tree = await self._working_tree(repository)
+        saved = await tree.snapshot()
+        place = await self._find(repository)
+        return (await self._whole(place, saved, working=tree.origin.root)).tree
 
     async def saves(self, repository: str) -> AsyncGenerator[Epoch]:
         tree = await self._working_tree(repository)
@@ -223,18 +261,141 @@ class GitRepositories:
         directory = common_directory(path)
         return _Place(path, directory, self._empty.directory()) if directory else None
 
-    async def _root(self, place: _Place, commit: str) -> str:
-        question = ("rev-parse", "--verify", "--end-of-options", f"{commit}^{{tree}}")
-        return (await self._objects(place, commit, *question)).decode().strip()
+    async def _whole(
+        self, place: _Place, name: str, *, working: Path | None = None, depth: int = 0
+    ) -> "_Whole":
+        """The root of a commit or a tree with its submodules in it; for a working tree, whose
+        root is `working`, what is saved in those as well.
+        """
+        known = self._memory.get(("whole", place.directory, _checked(name)), _Whole)
+        if known is not None and working is None:
+            return known
+        root, modules = await self._root(place, name)
+        found = _Whole(tree=root)
+        if modules and depth < NESTED:
+            found = await self._with_submodules(place, root, modules, working, depth)
+        self._memory.put(("missing", place.directory, found.tree), found.missing, 0)
+        if not found.missing and working is None:
+            for each in {name, found.tree}:
+                self._memory.put(("whole", place.directory, each), found, len(each))
+        return found
 
-    async def _directory(self, place: _Place, commit: str, path: str) -> str:
+    async def _root(self, place: _Place, name: str) -> tuple[str, str]:
+        """Its tree, and the blob of .gitmodules where there is one."""
+        question = f"{name}^{{tree}}\n{name}:.gitmodules\n".encode()
+        environment = self._borrow(place, name)
+        answer = await _answer(
+            place, environment, ("cat-file", "--batch-check"), name, data=question
+        )
+        root, modules = (line.split() for line in answer.splitlines())
+        if root[1] != b"tree":  # let git say what is wrong
+            plainly = ("rev-parse", "--verify", "--end-of-options", f"{name}^{{tree}}")
+            return (await self._objects(place, name, *plainly)).decode().strip(), ""
+        return root[0].decode(), modules[0].decode() if modules[1] == b"blob" else ""
+
+    async def _with_submodules(
+        self, place: _Place, root: str, modules: str, working: Path | None, depth: int
+    ) -> "_Whole":
+        said = await self._declared(place, modules)
+        listing = ("ls-tree", "-z", "--full-tree", root, "--", *said)
+        entries = map(_tree_entry, _split(await self._objects(place, root, *listing)))
+        pinned = {entry.path: entry.id for entry in entries if entry.kind == "commit"}
+        origin = await self._origin(place) if pinned else ""
+        found: dict[str, str] = {}
+        missing: list[Submodule] = []
+        for path, commit in pinned.items():
+            url = resolved(said[path].url, origin)
+            mapped = self._repositories.get(_plain(url))
+            likely = list(places(said[path], url, place.directory, mapped))
+            saved = str(working / path) if working else ""
+            whole = await self._submodule(place, commit, likely, saved, depth)
+            if whole is None:
+                missing.append(Submodule(path=path, commit=commit, url=url))
+            else:
+                found[path] = whole.tree
+                inner = (replace(m, path=f"{path}/{m.path}") for m in whole.missing)
+                missing += inner
+        own = working_tree.own_directory(place.empty, place.directory)
+        into = (own if working else _trees(place)) / "objects"
+        tree = await self._put(place, root, found, into) if found else root
+        return _Whole(tree=tree, missing=tuple(missing))
+
+    async def _declared(self, place: _Place, modules: str) -> Mapping[str, Declared]:
+        question = (
+            "config",
+            "-z",
+            "--no-includes",
+            "--blob",
+            modules,
+            "--get-regexp",
+            QUESTION,
+        )
+        try:
+            return declared(await self._objects(place, modules, *question))
+        except RepositoryError:
+            return {}  # it says nothing, or nothing that git understands
+
+    async def _origin(self, place: _Place) -> str:
+        question = ("config", "--default", "", "--get", "remote.origin.url")
+        return fsdecode(await self._git(place, *question)).strip() or place.path
+
+    async def _submodule(
+        self, place: _Place, commit: str, likely: Sequence[str], saved: str, depth: int
+    ) -> "_Whole | None":
+        """The first of the places that has the commit; None if none has."""
+        own = await asyncio.to_thread(common_directory, saved) if saved else None
+        if own not in {None, place.directory}:
+            inner = await self._find(saved)
+            tree = await self.snapshot(saved)
+            await asyncio.to_thread(_share, place, inner)
+            return _Whole(tree=tree)
+        for path in likely:
+            there = await asyncio.to_thread(self._look, path)
+            if there is None or there.directory == place.directory:
+                continue
+            with suppress(RepositoryError):
+                whole = await self._whole(there, commit, depth=depth + 1)
+                await asyncio.to_thread(_share, place, there)
+                return whole
+        return None
+
+    async def _put(self, place: _Place, tree: str, found: Mapping[str, str], into: Path) -> str:
+        """A tree with other trees (by path) in it, among our own objects in `into`."""
+        inner: dict[str, dict[str, str]] = {}
+        for path, new in found.items():
+            head, _, rest = path.partition("/")
+            inner.setdefault(head, {})[rest] = new
+        listing = await self._objects(place, tree, "ls-tree", "-z", tree)
+        lines: list[bytes] = []
+        for line in filter(None, listing.split(b"\0")):
+            entry = _tree_entry(fsdecode(line))
+            put = inner.get(entry.path)
+            if put is None:
+                lines.append(line)
+                continue
+            new = put[""] if "" in put else await self._put(place, entry.id, put, into)
+            lines.append(f"040000 tree {new}\t".encode() + fsencode(entry.path))
+        environment = self._borrow(place, tree)
+        theirs = environment["GIT_OBJECT_DIRECTORY"]
+        environment["GIT_OBJECT_DIRECTORY"] = str(into)
+        environment["GIT_ALTERNATE_OBJECT_DIRECTORIES"] += (
+            f":{working_tree.alternate(Path(theirs))}"
+        )
+        data = b"".join(line + b"\0" for line in lines)
+        answer = await _answer(place, environment, ("mktree", "-z", "--missing"), data=data)
+        return answer.decode().strip()
+
+    async def _directory(self, place: _Place, commit: str, root: str, path: str) -> str:
         listing = ("ls-tree", "-z", "--full-tree")
-        answer = await self._objects(place, commit, *listing, commit, "--", path)
+        answer = await self._objects(place, root, *listing, root, "--", path)
         for entry in map(_tree_entry, _split(answer)):
             if entry.kind == "tree":
                 return entry.id
+            if entry.mode == LINK:
+                target = fsdecode(await self.read(place.path, entry.id))
+                raise RepositoryError(_linked_directory(place, path, target))
             raise RepositoryError(_no_directory(place, path, entry.kind))
-        names = await self._objects(place, commit, *listing, "-d", "--name-only", commit)
+        names = await self._objects(place, root, *listing, "-d", "--name-only", root)
         raise RepositoryError(_missing_directory(place, commit, path, _split(names)))
 
     async def _references(self, place: _Place, *question: str) -> list[str]:
@@ -260,8 +421,12 @@ class GitRepositories:
         return self._environment | {
             "GIT_DIR": str(place.empty / form),
             "GIT_OBJECT_DIRECTORY": str(place.directory / "objects"),
-            "GIT_ALTERNATE_OBJECT_DIRECTORIES": working_tree.alternate(
-                working_tree.own_directory(place.empty, place.directory) / "objects"
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": ":".join(
+                working_tree.alternate(own / "objects")
+                for own in (
+                    working_tree.own_directory(place.empty, place.directory),
+                    _trees(place),
+                )
             ),
         }
 
@@ -311,7 +476,7 @@ class _EmptyRepositories:
     def _new_root(self) -> Path:
         """What a killed process left in `scratch` is made anew."""
         if self._scratch is not None:
-            shutil.rmtree(self._scratch, ignore_errors=True)
+            _tidy(self._scratch)
             return self._scratch
         root = Path(tempfile.mkdtemp(prefix="apprunner-git-"))
         atexit.register(shutil.rmtree, root, ignore_errors=True)
@@ -319,9 +484,39 @@ class _EmptyRepositories:
 
     def remove(self) -> None:
         with self._lock:
-            if self._root is not None:
+            if self._root is not None and self._root == self._scratch:
+                _tidy(self._root)
+            elif self._root is not None:
                 shutil.rmtree(self._root, ignore_errors=True)
-                self._root = None
+            self._root = None
+
+
+def _tidy(scratch: Path) -> None:
+    """All but the trees that revisions name, and whatever cannot be removed."""
+    with suppress(FileNotFoundError):
+        for path in scratch.iterdir():
+            if not path.name.startswith(TREES):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _trees(place: _Place) -> Path:
+    """For the trees of ours that hold submodules."""
+    return place.empty / f"{TREES}{working_tree.digest(place.directory)}"
+
+
+def _share(place: _Place, inner: _Place) -> None:
+    """Let trees of ours in one repository hold objects of another: git's own way."""
+    info = _trees(place) / "objects" / "info"
+    info.mkdir(parents=True, exist_ok=True)
+    file = info / "alternates"
+    own = working_tree.own_directory(inner.empty, inner.directory)
+    known = file.read_text(errors="surrogateescape").splitlines() if file.exists() else []
+    for directory in (inner.directory, own, _trees(inner)):
+        line = working_tree.alternate(directory / "objects")
+        known += [] if line in known else [line]
+    fresh = file.with_suffix(".new")
+    fresh.write_text("".join(f"{line}\n" for line in known), errors="surrogateescape")
+    fresh.replace(file)
 
 
 def _make_empty(directory: Path, configuration: str) -> None:
@@ -377,6 +572,20 @@ def _tree_entry(line: str) -> _Entry:
     about, _, path = line.partition("\t")
     mode, kind, name, *size = about.split()
     return _Entry(mode, kind, name, path, int(size[0]) if size and size[0].isdigit() else 0)
+
+
+def _batch(place: _Place, asked: Sequence[str], answer: bytes) -> Iterator[bytes]:
+    """From `git cat-file --batch`: a line about each, and its content."""
+    at = 0
+    for name in asked:
+        end = answer.index(b"\n", at)
+        match answer[at:end].split():
+            case [_, _, size]:
+                start = end + 1
+                at = start + int(size) + 1
+                yield answer[start : at - 1]
+            case _:
+                raise RepositoryError(_no_object(place, name))
 
 
 def _tree_file(line: str) -> TreeFile:
@@ -457,8 +666,18 @@ def _missing_directory(place: _Place, commit: str, path: str, names: Sequence[st
 
 def _no_directory(place: _Place, path: str, kind: str) -> str:
     if kind == "commit":
-        return f"{path!r} in {place.path} is a submodule: make a service of its own repository"
+        return (
+            f"{path!r} in {place.path} is a submodule that is not on this machine:"
+            f" git submodule update --init {shlex.quote(path)}"
+        )
     return f"{path!r} in {place.path} is a file; the source directory must be a directory"
+
+
+def _linked_directory(place: _Place, path: str, target: str) -> str:
+    return (
+        f"{path!r} in {place.path} is a symbolic link to {target!r}; name the directory itself as"
+        " the source directory"
+    )
 
 
 def _no_object(place: _Place, name: str) -> str:

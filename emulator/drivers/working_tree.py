@@ -52,11 +52,11 @@ class Origin:
 
     @property
     def index(self) -> Path:
-        return self.own / f"{_digest(self.root)}.index"
+        return self.own / f"{digest(self.root)}.index"
 
     @property
     def exclude(self) -> Path:
-        return self.own / f"{_digest(self.root)}.exclude"
+        return self.own / f"{digest(self.root)}.exclude"
 
 
 def find(path: str) -> tuple[Path, Path] | None:
@@ -74,10 +74,11 @@ def find(path: str) -> tuple[Path, Path] | None:
 
 def own_directory(empty: Path, repository: Path) -> Path:
     """For what is ours about a repository (by git's directory of it)."""
-    return empty / f"work-{_digest(repository)}"
+    return empty / f"work-{digest(repository)}"
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
+    """A directory's name for what is ours about it."""
     return hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
 
 

@@ -23,3 +23,12 @@ class TreeFile:
     mode: str
     blob: str
     size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submodule:
+    """One at a commit: `url` as .gitmodules has it, resolved; "" where it names none."""
+
+    path: str
+    commit: str
+    url: str = ""

@@ -203,16 +203,24 @@ async def test_only_the_paths_asked_for_are_in_the_context(bench):
 DOCKERFILE = f"FROM {DEBIAN}\nCOPY . /app\nRUN cd /app && echo $(find . -type f | sort)\n"
 
 
+IGNORES = {".dockerignore": "docs\n!docs/keep\nDockerfile\n"}
+ITS_OWN = {"Dockerfile.dockerignore": "web\nDockerfile*\n"}
+
+
 @pytest.mark.parametrize(
-    ("own", "seen"),
-    [(True, "./docs/keep ./web/x"), (False, "./Dockerfile ./docs/a ./docs/keep ./web/x")],
+    ("own", "ignores", "seen"),
+    [
+        (True, IGNORES, "./docs/keep ./web/x"),
+        (False, IGNORES, "./Dockerfile ./docs/a ./docs/keep ./web/x"),
+        (True, IGNORES | ITS_OWN, "./docs/a ./docs/keep"),
+    ],
 )
-async def test_dockerignore_counts_for_a_dockerfile_of_the_repository_s_own(bench, own, seen):
-    ignore = "docs\n!docs/keep\nDockerfile\n"
-    written = DOCKERFILE if own else "FROM another\n"
-    files = {"Dockerfile": written, ".dockerignore": ignore}
+async def test_dockerignore_counts_for_a_dockerfile_of_the_repository_s_own(
+    bench, own, ignores, seen
+):
+    files = {"Dockerfile": DOCKERFILE, **ignores}
     builder = bench.builder(files | {"docs/a": "1", "docs/keep": "2", "web/x": "3"})
-    await bench.build(DOCKERFILE, builder, mark=0)
+    await bench.build(DOCKERFILE, builder, mark=0, own=own)
     assert seen in bench.lines
 
 

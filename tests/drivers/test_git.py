@@ -165,6 +165,17 @@ async def test_a_blob_is_read_as_it_is(subject):
         assert await subject.ports.read(subject.name, file.blob) == b"\x00\xff"
 
 
+async def test_many_blobs_are_read_at_once(subject):
+    commit = await subject.commit(FILES)
+    tree = await subject.ports.tree(subject.name, commit, "")
+    blobs = {f.path: f.blob for f in await subject.ports.files(subject.name, tree)}
+    read = await subject.ports.read_all(subject.name, [*blobs.values(), blobs["-x"]])
+    assert {path: read[blob] for path, blob in blobs.items()} == {
+        path: text.encode() if isinstance(text, str) else text for path, text in FILES.items()
+    }
+    assert await subject.ports.read_all(subject.name, []) == {}
+
+
 async def test_an_archive_holds_all_files_of_a_tree(subject):
     commit = await subject.commit(FILES)
     tree = await subject.ports.tree(subject.name, commit, "")
@@ -453,20 +464,6 @@ async def test_modes_and_links_are_those_of_a_clone(app):
     assert (modes["run.sh"], modes["link"]) == ("100755", "120000")
 
 
-async def test_submodules_are_named_and_left_empty(app, tmp_path):
-    library = git_repository(tmp_path, {"lib.py": ""}, name="library")
-    app.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(library), "lib")
-    commit, subject = app.commit({}), repositories()
-    tree = await subject.tree(str(app), commit, "")
-    (file,) = [f for f in await subject.files(str(app), tree) if f.path == "lib"]
-    head = library.git("rev-parse", "HEAD")
-    assert file == TreeFile(path="lib", mode="160000", blob=head, size=0)
-    assert "lib/lib.py" not in (await whole(app, subject))[1]
-    with pytest.raises(RepositoryError, match=r"'lib' in .* is a submodule"):
-        await subject.tree(str(app), commit, "lib")
-    assert await resolved(app.path / "lib") == head
-
-
 async def test_nothing_is_written_into_the_repository_and_nothing_of_it_runs(app, tmp_path):
     for name in ("core.fsmonitor", "core.pager", "core.sshCommand", "diff.external"):
         app.git("config", name, f"touch {tmp_path}/ran")
@@ -481,6 +478,12 @@ async def test_nothing_is_written_into_the_repository_and_nothing_of_it_runs(app
 
 def snapshot(directory: Path):
     return {path: path.lstat().st_mtime_ns for path in directory.rglob("*")}
+
+
+async def test_a_source_directory_that_is_a_link_names_what_it_points_to(app):
+    (app.path / "link").symlink_to("web/static")
+    with pytest.raises(RepositoryError, match=r"'link' in .* is a symbolic link to 'web/static'"):
+        await repositories().tree(str(app), app.commit({}), "link")
 
 
 async def test_a_replaced_object_is_deployed_as_it_was_committed(app):

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 from emulator.model.errors import RepositoryError
 from emulator.model.identifiers import Epoch
-from emulator.model.source import Commit, TreeFile
+from emulator.model.source import Commit, Submodule, TreeFile
 from tests.fakes.clock import LoopClock
 
 Content = str | bytes | None
@@ -135,6 +135,14 @@ class FakeRepository:
         if blob not in known.blobs:
             raise RepositoryError(f"{repository} has no object {blob}")
         return known.blobs[blob]
+
+    async def read_all(self, repository: str, blobs: Sequence[str]) -> Mapping[str, bytes]:
+        return {blob: await self.read(repository, blob) for blob in blobs}
+
+    async def submodules(self, repository: str, tree: str) -> tuple[Submodule, ...]:
+        """It has none."""
+        await self.files(repository, tree)
+        return ()
 
     async def archive(
         self, repository: str, tree: str, paths: Sequence[str] = ()

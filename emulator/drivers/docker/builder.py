@@ -26,12 +26,12 @@ from emulator.drivers.docker.pull import Images
 from emulator.model.build import Base, BaseImage
 from emulator.model.errors import BuildError, EngineError, EngineUnavailableError
 from emulator.model.settings import Limits
-from emulator.model.source import TreeFile
 from emulator.ports import BuildRequest, Clock, Repository
 
 # On the intermediate images too, so that `prune` finds what failed builds leave; the same for
 # every service and state directory, so that they share the engine's cache.
 _BUILD_LABELS: Mapping[str, str] = {ROLE: Role.BUILD.value}
+IGNORED_BY = ("Dockerfile.dockerignore", IGNORE)  # the first that is there, as BuildKit has it
 _TOKEN_NOTE = "npm's token for the configured registry is readable in the built image."  # noqa: S105 - a note about one
 
 
@@ -215,20 +215,11 @@ class DockerBuilder:
             hidden = dropped & set(request.paths)
             return (lambda path: path not in dropped) if hidden else None
         files = await self._repository.files(request.repository, request.tree)
-        by_path = {file.path: file for file in files}
-        if IGNORE not in by_path or not await self._is_own(request, files):
-            hidden = dropped & set(by_path)
+        blobs = {file.path: file.blob for file in files}
+        named = next((name for name in IGNORED_BY if name in blobs), "") if request.own else ""
+        if not named:
+            hidden = dropped & set(blobs)
             return (lambda path: path not in dropped) if hidden else None
-        text = await self._repository.read(request.repository, by_path[IGNORE].blob)
+        text = await self._repository.read(request.repository, blobs[named])
         ignore = read_dockerignore(text.decode(errors="replace"))
         return lambda path: path not in dropped and not ignore.ignores(path)
-
-    async def _is_own(self, request: BuildRequest, files: Sequence[TreeFile]) -> bool:
-        """Whether the tree has this very Dockerfile."""
-        content = request.dockerfile.encode()
-        for file in files:
-            if file.size == len(content) and "dockerfile" in file.path.lower():
-                blob = await self._repository.read(request.repository, file.blob)
-                if blob == content:
-                    return True
-        return False

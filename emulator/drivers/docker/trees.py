@@ -19,7 +19,8 @@ from emulator.drivers.docker.concurrency import to_the_end
 from emulator.model.errors import EngineError
 
 MOUNT: Final = "/app"
-_IN_MEMORY: Final = 16 * 1024 * 1024  # bytes; a larger tree waits in a file
+# Bytes; a larger tree waits in a file beside its directory: /tmp may be memory, too.
+_IN_MEMORY: Final = 16 * 1024 * 1024
 _AT_ONCE: Final = 1024 * 1024
 _PLAIN, _EXECUTABLE, _DIRECTORY = 0o644, 0o755, 0o755
 
@@ -29,7 +30,7 @@ Entry = tuple[tarfile.TarInfo, IO[bytes] | None]
 
 async def lay_tree(archive: AsyncIterator[bytes], links: Links, directory: Path) -> None:
     """Make a directory hold the tree and the links (path, absolute target in the image) alone."""
-    with SpooledTemporaryFile(max_size=_IN_MEMORY) as spool:
+    with SpooledTemporaryFile(max_size=_IN_MEMORY, dir=directory.parent) as spool:
         await _collect(archive, spool)
         await to_the_end(asyncio.to_thread(_unpack, spool, links, directory))
 
@@ -40,7 +41,7 @@ async def change_tree(
     """The same for a directory that holds another tree and nothing else, if between the two only
     plain files come, go or change: `archive` has those that come or change.
     """
-    with SpooledTemporaryFile(max_size=_IN_MEMORY) as spool:
+    with SpooledTemporaryFile(max_size=_IN_MEMORY, dir=directory.parent) as spool:
         await _collect(archive, spool)
         await to_the_end(asyncio.to_thread(_change, spool, removed, directory))
 
