@@ -14,6 +14,7 @@ from emulator.model.errors import ConfigurationError, Place
 from emulator.model.settings import Limits, PaceMode, Quotas
 
 Key = tuple[str, ...]
+KEEP = "keep"
 SECRET_KINDS = ("value", "env", "file")
 HIGHEST_PORT = 65535
 _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
@@ -205,6 +206,18 @@ def _limits() -> dict[str, Check]:
     return {f.name: count if f.type in {int, "int"} else positive for f in fields(Limits)}
 
 
+def images(document: Document, key: Key, value: object) -> dict[str, Any]:
+    """What stands in for which name, and how many of a service's own are kept: no image of AWS's
+    is called `keep`.
+    """
+    if not isinstance(value, dict) or KEEP not in value:
+        names: dict[str, Any] = each(text)(document, key, value)
+        return names
+    kept = count(document, (*key, KEEP), value[KEEP])
+    others = {name: entry for name, entry in value.items() if name != KEEP}
+    return {**each(text)(document, key, others), KEEP: kept}
+
+
 _AUTH = table({"verify_sigv4": boolean, "keys": each(secret)})
 
 
@@ -228,7 +241,7 @@ EVERYTHING = table(
         "strict": boolean,
         "ports": table({"api": port, "https": port, "http": port, "registry": port}),
         "limits": table(_limits()),
-        "images": each(text),
+        "images": images,
         "repositories": each(repository),
         "secrets": each(secret),
         "pace": table({"mode": one_of(PaceMode), "speed": positive}),

@@ -64,10 +64,11 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str] | None = No
         pace=Pace(**stated.get("pace", {}) | _present({"mode": given["pace"]})),
         quotas=Quotas(**stated.get("quotas", {})),
         auth=_auth(document, stated.get("auth", {}), env),
-        images=stated.get("images", {}),
+        images={n: i for n, i in stated.get("images", {}).items() if n != file.KEEP},
         repositories=stated.get("repositories", {}),
         secrets=_secrets(stated.get("secrets", {}), env),
         environment={k: v for k, v in env.items() if _PASSED.fullmatch(k)},
+        **_present({"keep": stated.get("images", {}).get(file.KEEP)}),
         **_present({name: given[name] for name in ("region", "account", "strict", "upstream")}),
     )
 

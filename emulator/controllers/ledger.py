@@ -14,7 +14,7 @@ from emulator.model.development import Development
 from emulator.model.errors import StoreError
 from emulator.model.event import Event
 from emulator.model.identifiers import RevisionId
-from emulator.model.operation import Operation
+from emulator.model.operation import Operation, OperationStatus
 from emulator.model.revision import Revision
 from emulator.model.service import Service
 from emulator.model.usage import UsageInterval
@@ -64,6 +64,12 @@ class Ledger:
         return next((t for t in trees if t and t.id == id_), None) or (
             self.revisions.get(id_) if id_ else None
         )
+
+    async def served(self) -> frozenset[RevisionId]:
+        """Revisions that were deployed with success, at any time."""
+        operations = await self._store.operations(self.service.id)
+        ended_well = {o.target for o in operations if o.status is OperationStatus.SUCCEEDED}
+        return frozenset(r for r in {*ended_well, self.service.revision} if r is not None)
 
     def develop(self, dev: Development | None) -> None:
         """Working-tree mode begins, goes on or ends."""

@@ -26,7 +26,7 @@ from emulator.controllers.reaper import PAUSE, Reaper
 from emulator.controllers.router import Router
 from emulator.controllers.source import SourceWatcher
 from emulator.controllers.worker import Worker
-from emulator.decisions import cancelling, narration
+from emulator.decisions import cancelling, keeping, narration
 from emulator.model.configuration import CodeSource, Extensions, ImageSource, ServiceConfiguration
 from emulator.model.errors import (
     EngineError,
@@ -84,7 +84,7 @@ class Platform:
         self._images = LocalImages(ports.builder, settings.images, ports.registry)
         self._image_watcher = ImageWatcher(self._images, ports.clock, self.ledgers)
         self._doors: Doors | None = None
-        self._reaper = Reaper(ports, keep_revisions=settings.limits.keep_revisions)
+        self._reaper = Reaper(ports, keep=settings.keep)
         self._workers: dict[ServiceId, Worker] = {}
         self._ledgers: dict[ServiceId, Ledger] = {}
         self._sources: dict[ServiceId, asyncio.Task[None]] = {}
@@ -466,7 +466,7 @@ class Platform:
         """Serve an older revision again; without `to` the one before the current."""
         ledger = self.ledger(key)
         self._admit(ledger, _T.START_DEPLOYMENT)
-        target = self._rollback_target(ledger, to)
+        target = await self._rollback_target(ledger, to)
         operation = self._new_operation(
             ledger.service,
             _T.START_DEPLOYMENT,
@@ -475,10 +475,11 @@ class Platform:
         )
         return await self._begin(ledger, operation, queued=None)
 
-    def _rollback_target(self, ledger: Ledger, to: str | None) -> RevisionId:
-        current = ledger.service.revision
-        kept = list(ledger.revisions)[-self.settings.limits.keep_revisions :]
-        ids = [r for r in kept if r != current]
+    async def _rollback_target(self, ledger: Ledger, to: str | None) -> RevisionId:
+        """Never one that failed to deploy, nor one whose image is not kept."""
+        served, current = await ledger.served(), ledger.service.revision
+        kept = keeping.kept(tuple(ledger.revisions.values()), served, self.settings.keep)
+        ids = [r.id for r in kept if r.id != current]
         if to is None:
             older = [r for r in ids if current is None or _number(r) < _number(current)]
             if older:

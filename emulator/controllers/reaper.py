@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from emulator.controllers.ledger import Ledger
+from emulator.decisions import keeping
 from emulator.model.errors import EngineError
-from emulator.model.revision import Revision
 from emulator.model.service import Service
 from emulator.ports import Ports
 
@@ -14,15 +14,15 @@ PAUSE = 600.0  # seconds between two sweeps
 class Reaper:
     """Sweeps the engine, and forgets services that were deleted long ago."""
 
-    def __init__(self, ports: Ports, *, keep_revisions: int) -> None:
+    def __init__(self, ports: Ports, *, keep: int) -> None:
         self._ports = ports
-        self._keep = keep_revisions
+        self._keep = keep
 
     async def sweep(self, ledgers: Iterable[Ledger]) -> tuple[str, ...]:
         """Returns what was removed, in words."""
         live = [ledger for ledger in ledgers if ledger.service.live]
         services = [ledger.service.id for ledger in live]
-        images = [image for ledger in live for image in kept_images(ledger, self._keep)]
+        images = [i for ledger in live for i in await kept_images(ledger, self._keep)]
         try:
             return await self._ports.instances.sweep(services, images)
         except EngineError:
@@ -38,11 +38,11 @@ class Reaper:
         return over
 
 
-def kept_images(ledger: Ledger, keep: int) -> tuple[str, ...]:
-    """Of the newest revisions, of what serves and of what is being deployed."""
-    newest: list[Revision] = list(ledger.revisions.values())[-keep:]
+async def kept_images(ledger: Ledger, keep: int) -> tuple[str, ...]:
+    """Of what can be returned to, of what serves and of what is being deployed."""
+    returnable = keeping.kept(tuple(ledger.revisions.values()), await ledger.served(), keep)
     ids = {ledger.service.revision, ledger.operation.target if ledger.operation else None}
     needed = [r for r in ledger.revisions.values() if r.id in ids]
     if ledger.dev is not None:
         needed += [r for r in (ledger.dev.serving, ledger.dev.candidate) if r is not None]
-    return tuple({r.image for r in (*newest, *needed)})
+    return tuple({r.image for r in (*returnable, *needed)})

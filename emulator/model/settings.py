@@ -37,7 +37,6 @@ class Limits:
     queue: int = 1000
     queue_wait: float = 60.0
     pids: int = 1024
-    keep_revisions: int = 5
     starts_at_once: int = 3
 
 
@@ -82,7 +81,8 @@ class Auth:
 class Settings:
     """`state_dir` is an absolute path; `environment` holds the host's variables that builds and
     the engine may need (proxies, CA bundle, package indexes, DOCKER_*), nothing else. `upstream`
-    is the address of another AWS emulator, for all that is not App Runner; empty for none.
+    is the address of another AWS emulator, for all that is not App Runner; empty for none. `keep`
+    is how many images of a service are kept to return to, with the one that serves.
     """
 
     state_dir: str
@@ -95,6 +95,7 @@ class Settings:
     quotas: Quotas = field(default_factory=Quotas)
     auth: Auth = field(default_factory=Auth)
     upstream: str = ""
+    keep: int = 5
     images: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     repositories: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

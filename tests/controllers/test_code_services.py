@@ -277,6 +277,39 @@ OTHER_VERSION = (
 )
 
 
+def images(machine):
+    return [tag for tag in machine.world.images if tag.startswith("apprunner-emulator/")]
+
+
+async def test_as_many_images_are_kept_as_was_asked_for_and_what_never_served_is_none(machine):
+    async with Emulator(machine, settings=replace(SETTINGS, keep=2)) as emulator:
+        await created(emulator)
+        for number in range(4):
+            more = {"requirements.txt": f"flask\nredis=={number}\n"}
+            commit = machine.repository.commit_files("/repo", more)
+            assert await serves(emulator, commit)
+        made = images(machine)
+        assert len(made) == 5
+        failed = await fails_to_start(emulator, machine)
+        await emulator.platform._reaper.sweep(emulator.platform.ledgers())
+        assert sorted(images(machine)) == sorted(made[-2:])
+        with pytest.raises(InvalidRequestException, match="no kept revision"):
+            await emulator.platform.rollback("hello", to=failed)
+        await emulator.platform.rollback("hello")
+        assert (await emulator.at_rest()).revision == "r4"
+        await emulator.platform._reaper.sweep(emulator.platform.ledgers())
+        assert sorted(images(machine)) == sorted(made[-2:])
+
+
+async def fails_to_start(emulator, machine):
+    """A commit that builds and crashes; the id of its revision."""
+    commit = machine.repository.commit_files("/repo", {"requirements.txt": "broken\n"})
+    machine.world.behaviours[commit] = Behaviour(boot=9, crashes_after=1, exit_code=3)
+    await emulator.machine.clock.sleep(20)
+    assert (await emulator.operations())[0] == "START_DEPLOYMENT ROLLBACK_SUCCEEDED"
+    return list(emulator.platform.ledger("hello").revisions)[-1]
+
+
 async def test_another_version_of_the_language_goes_on_and_is_told_of(emulator, machine):
     machine.builder.unreachable.add("python:3.8")
     machine.repository.commit_files("/repo", ANOTHER_PYTHON)

@@ -110,6 +110,7 @@ def test_the_whole_file(tmp_path):
         queue = 7
         [images]
         "public.ecr.aws/nginx/nginx:latest" = "my-web:dev"
+        keep = 3
         [repositories]
         "https://github.com/me/app" = "../app"
         "https://github.com/me/other" = "/srv/other"
@@ -135,6 +136,7 @@ def test_the_whole_file(tmp_path):
     assert (found.addresses.host, found.strict) == ("0.0.0.0", True)
     assert (found.limits.start, found.limits.queue, found.limits.stop) == (5.0, 7, Limits().stop)
     assert found.images == {"public.ecr.aws/nginx/nginx:latest": "my-web:dev"}
+    assert found.keep == 3
     assert found.repositories == {
         "https://github.com/me/app": str(tmp_path / "app"),
         "https://github.com/me/other": "/srv/other",
@@ -214,6 +216,9 @@ def test_only_what_builds_and_the_engine_need_of_the_environment_is_kept():
         ("[limits]\nqueue = 1.5", ":2 (limits.queue): expected a whole number above 0, not 1.5"),
         ("[limits]\nstart = 1\nspeed = 2", ":3 (limits.speed): unknown key; expected one of start"),
         ('[images]\n"a:b" = 5', ':2 (images."a:b"): expected text in quotes, not 5'),
+        ("[images]\nkeep = 0", ":2 (images.keep): expected a whole number above 0, not 0"),
+        ("[images]\nkeep = true", ":2 (images.keep): expected a whole number above 0, not true"),
+        ('[images]\n\nkeep = "5"', ':3 (images.keep): expected a whole number above 0, not "5"'),
         ("[images]\na = 'b'\n[image]\n", ":3 (image): unknown key; expected one of region"),
         ("[pace]\nmode = 'slow'", ':2 (pace.mode): expected "fast" or "realistic", not "slow"'),
         ("[upstream]\nurl = 'x'", ":2 (upstream.url): expected an address"),

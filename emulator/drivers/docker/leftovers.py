@@ -18,6 +18,7 @@ from emulator.model.settings import Limits
 from emulator.ports import Clock
 
 NEW_SERVICE: Final = 60.0  # seconds
+CACHE: Final = 86_400.0  # seconds that what builds left without a name saves the next one its steps
 _TEMPORARY: Final = frozenset({Role.BUILD, Role.BASE, Role.HELPER})
 _NO_TAG: Final = "<none>:<none>"
 _OURS: Final = "apprunner-emulator/"
@@ -49,6 +50,7 @@ class Leftovers:
             self._sweep_containers(everything=not services),
             self._sweep_networks(services),
             self._sweep_images(images, everything=not services),
+            self._sweep_steps(),
         )
         return tuple([word for words in found async for word in words])
 
@@ -83,6 +85,19 @@ class Leftovers:
                 for name in ours if tags else [image["Id"]]:
                     if await self._remove_image(name):
                         yield f"image {name}"
+
+    async def _sweep_steps(self) -> AsyncIterator[str]:
+        """Images of steps and stages, which all state directories share: the engine's cache. A
+        build that is under way, whosever it is, may stand on one of them.
+        """
+        steps = {"label": [f"{ROLE}={Role.BUILD.value}"]}
+        if await self._engine.get("/containers/json", {"filters": steps}):
+            return
+        unnamed = {"filters": {"dangling": ["true"], **steps}}
+        for image in await self._engine.get("/images/json", unnamed):
+            old = self._clock.now() - image["Created"] > CACHE
+            if old and await self._remove_image(image["Id"]):
+                yield f"build step {image['Id'].removeprefix('sha256:')[:12]}"
 
     async def _containers(self, service: ServiceId | None = None) -> list[Json]:
         filters = labelled(self._owner, service=service)

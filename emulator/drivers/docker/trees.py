@@ -30,7 +30,7 @@ Entry = tuple[tarfile.TarInfo, IO[bytes] | None]
 
 async def lay_tree(archive: AsyncIterator[bytes], links: Links, directory: Path) -> None:
     """Make a directory hold the tree and the links (path, absolute target in the image) alone."""
-    with SpooledTemporaryFile(max_size=_IN_MEMORY, dir=directory.parent) as spool:
+    with SpooledTemporaryFile(max_size=_IN_MEMORY, dir=str(directory.parent)) as spool:
         await _collect(archive, spool)
         await to_the_end(asyncio.to_thread(_unpack, spool, links, directory))
 
@@ -41,7 +41,7 @@ async def change_tree(
     """The same for a directory that holds another tree and nothing else, if between the two only
     plain files come, go or change: `archive` has those that come or change.
     """
-    with SpooledTemporaryFile(max_size=_IN_MEMORY, dir=directory.parent) as spool:
+    with SpooledTemporaryFile(max_size=_IN_MEMORY, dir=str(directory.parent)) as spool:
         await _collect(archive, spool)
         await to_the_end(asyncio.to_thread(_change, spool, removed, directory))
 
