@@ -6,11 +6,11 @@ Every method is safe to repeat: what is already so is not an error. Implementati
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from emulator.model.build import Base, BaseImage
-from emulator.model.configuration import HealthCheck
+from emulator.model.configuration import NOTHING, HealthCheck
 from emulator.model.event import Event
 from emulator.model.identifiers import Epoch, InstanceId, OperationId, ServiceId
 from emulator.model.instance import Endpoint, ObservedInstance
@@ -165,7 +165,7 @@ class BuildRequest:
     """A build: the tree `tree` of `repository` (only `paths`, if any) is the context.
 
     `files` (name, content) are added to the context. `tag` is how it is found again. `own` says
-    that the Dockerfile is the repository's.
+    that the Dockerfile is the repository's; `arguments` are for its ARG instructions.
     """
 
     service: ServiceId
@@ -177,6 +177,7 @@ class BuildRequest:
     paths: tuple[str, ...] = ()
     files: tuple[tuple[str, bytes], ...] = ()
     own: bool = False
+    arguments: Mapping[str, str] = field(default_factory=lambda: NOTHING)
 
 
 class Builder(Protocol):

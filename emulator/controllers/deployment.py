@@ -14,7 +14,7 @@ from emulator.decisions.app_configuration import FILE, LARGEST, Node, split_comm
 from emulator.decisions.image_names import in_registry, short_name
 from emulator.decisions.source_tree import LINK
 from emulator.model.build import Base, BuildKind, Buildpack, BuildPlan
-from emulator.model.configuration import CodeSource, ConfigurationSource, ImageSource
+from emulator.model.configuration import NOTHING, CodeSource, ConfigurationSource, ImageSource
 from emulator.model.errors import (
     BuildError,
     ConfigurationError,
@@ -375,6 +375,7 @@ class Deployer:
             tree=_context(plan, snapshot),
             paths=_paths(plan, snapshot),
             own=plan.kind is BuildKind.DOCKERFILE,
+            arguments=plan.build_env if plan.kind is BuildKind.DOCKERFILE else NOTHING,
         )
         began = self._ports.clock.now()
         try:

@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from emulator.decisions import instructions
 from emulator.decisions.app_configuration import FILE, Node, misspelt, read, render, split_command
 from emulator.decisions.configuration_schema import RELEASES, agree, shell_hint
 from emulator.decisions.detection import DOCKERFILE, Detection, detect, runtime_named
@@ -75,7 +76,7 @@ def decide(
     files = Files(frozenset(paths), contents)
     chosen = _choose(files, node, source, buildpacks)
     if isinstance(chosen, BuildPlan):
-        return Decision(plan=_with_env(chosen, env))
+        return Decision(plan=_with_arguments(_with_env(chosen, env)))
     made = _managed(chosen, files, source.source_directory.strip("/"))
     return Decision(
         plan=_with_env(made, env),
@@ -259,9 +260,7 @@ def _overridden(chosen: _Chosen, values: CodeValues) -> _Chosen:
 
 
 def _from_dockerfile(files: Files, source: CodeSource, values: CodeValues | None) -> BuildPlan:
-    if DOCKERFILE not in files.contents:
-        raise ConfigurationError(Place(file=DOCKERFILE), "the file is too large to be one")
-    text = files.contents[DOCKERFILE].decode("utf-8", "replace")
+    text = _dockerfile(files)
     given = values or CodeValues(runtime="")
     command = given.start_command or ""
     exposed = exposed_port(text)
@@ -279,9 +278,47 @@ def _from_dockerfile(files: Files, source: CodeSource, values: CodeValues | None
         reasons=(
             f"{reason}; the port is {port}{', which it exposes' if port == exposed else ''}.",
         ),
-        warnings=_misspelt(files) + _start_command_warnings(command),
+        warnings=(
+            *_misspelt(files),
+            *_start_command_warnings(command),
+            *map(_without_secret, instructions.secrets(text)),
+        ),
         extensions=(NEEDS_FILE,),
         suspicions=suspicions(command),
+    )
+
+
+def _dockerfile(files: Files) -> str:
+    if DOCKERFILE not in files.contents:
+        message = "the file is too large to be one, or a link that leads to no file"
+        raise ConfigurationError(Place(file=DOCKERFILE), message)
+    text = files.contents[DOCKERFILE].decode("utf-8", "replace").removeprefix("\ufeff")
+    if wrong := instructions.mistake(text):
+        raise ConfigurationError(Place(file=DOCKERFILE, line=wrong[0]), wrong[1])
+    return text
+
+
+def _without_secret(asked: tuple[int, str]) -> str:
+    line, name = asked
+    return (
+        f"{Place(file=DOCKERFILE, line=line)} asks for the secret {name}, and a build here has none."
+        f" If it cannot do without: build the image yourself (`docker build --secret id={name},"
+        f"src=FILE -t NAME .`) and deploy that (`apprunner deploy --image NAME`)"
+    )
+
+
+def _with_arguments(planned: BuildPlan) -> BuildPlan:
+    """Variables of the service that the Dockerfile declares as its arguments; never secrets, which
+    would be in the image's history.
+    """
+    declared = sorted(instructions.arguments(planned.dockerfile) & planned.env.keys())
+    if not declared:
+        return planned
+    reason = f"Build arguments come from the service's variables: {', '.join(declared)}."
+    return replace(
+        planned,
+        build_env=_frozen({name: planned.env[name] for name in declared}),
+        reasons=(*planned.reasons, reason),
     )
 
 

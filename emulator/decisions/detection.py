@@ -164,11 +164,16 @@ def _no_command(rule: DetectionRule) -> ConfigurationError:
     )
 
 
+def _misspelt_dockerfile(paths: Collection[str]) -> str:
+    found = sorted(path for path in paths if path.lower() == DOCKERFILE.lower())
+    return f"{found[0]} is not read, the name must be {DOCKERFILE}" if found else ""
+
+
 def _nothing(paths: Collection[str], buildpacks: Sequence[Buildpack]) -> ConfigurationError:
     lookout = [DOCKERFILE, PROCFILE]
     lookout += [path for b in buildpacks for rule in b.rules for path in rule.files]
     looked_for = ", ".join(dict.fromkeys(lookout))
-    hint = misspelt(paths)
+    hint = misspelt(paths) or _misspelt_dockerfile(paths)
     missing = f"missing: {hint}. Nothing" if hint else "missing, and nothing"
     message = f"{missing} else was recognised (looked for {looked_for})"
     if not paths:

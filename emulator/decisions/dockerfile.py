@@ -45,8 +45,10 @@ def dependency_key(plan: BuildPlan, base_id: str, contents: Mapping[str, bytes])
 
 def complete_key(plan: BuildPlan, base_id: str, tree: str) -> str:
     """Of an image that holds the source: the same for the same base, commands and tree."""
-    text = render(plan, base_id)
-    return hashlib.sha256(_quoted((base_id, text, plan.directory, tree))).hexdigest()[:_KEY_LENGTH]
+    parts = [base_id, render(plan, base_id), plan.directory, tree]
+    if plan.kind is BuildKind.DOCKERFILE:  # else they are in the text
+        parts += (f"{name}={value}" for name, value in plan.build_env.items())
+    return hashlib.sha256(_quoted(parts)).hexdigest()[:_KEY_LENGTH]
 
 
 def _quoted(parts: Iterable[str]) -> bytes:

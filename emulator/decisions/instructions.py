@@ -7,11 +7,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from emulator.model.configuration import NOTHING
+
 _DIRECTIVE = re.compile(r"#\s*(\w+)\s*=\s*(\S+)")
 _HEREDOC = re.compile(r"<<-?([\"']?)([A-Za-z_]\w*)\1")
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::-([^}]*))?\})")
 _ARGUMENT = re.compile(r"(\w+)(?:=(\"[^\"]*\"|'[^']*'|\S*))?")
 _WITH_HEREDOCS = frozenset({"RUN", "COPY", "ADD"})
+_SECRETS = ("type=secret", "type=ssh")  # kinds of RUN --mount
+_ID = re.compile(r"(?:^|,)id=([^,]+)")
 _NATIVE = ("BUILDPLATFORM", "TARGETPLATFORM")  # variables that only BuildKit sets
 _FLAGS_OF_BUILDKIT = frozenset(
     {
@@ -113,14 +117,17 @@ def _instruction(text: str, line: int, end: int) -> Instruction:
     )
 
 
-def stages(instructions: Sequence[Instruction]) -> tuple[Stage, ...]:
-    """Every FROM, in order."""
+def stages(
+    instructions: Sequence[Instruction], given: Mapping[str, str] = NOTHING
+) -> tuple[Stage, ...]:
+    """Every FROM, in order; `given` are build arguments, which go before defaults."""
     defaults: dict[str, str] = {}
     names: set[str] = set()
     found: list[Stage] = []
     for instruction in instructions:
         if instruction.keyword == "ARG" and not found:
             defaults |= _defaults(instruction.rest, defaults)
+            defaults |= {name: given[name] for name in _declared(instruction) if name in given}
         if instruction.keyword == "FROM":
             stage = _stage(instruction, defaults, names)
             found.append(stage)
@@ -149,23 +156,71 @@ def _stage(instruction: Instruction, defaults: Mapping[str, str], names: set[str
     )
 
 
-def external_images(dockerfile: str) -> tuple[str, ...]:
+def arguments(dockerfile: str) -> frozenset[str]:
+    """What its ARG instructions name, wherever they stand."""
+    found = (i for i in parse(dockerfile) if i.keyword == "ARG")
+    return frozenset(name for instruction in found for name in _declared(instruction))
+
+
+def _declared(argument: Instruction) -> tuple[str, ...]:
+    return tuple(name for name, _ in _ARGUMENT.findall(argument.rest))
+
+
+def mistake(dockerfile: str) -> tuple[int, str] | None:
+    """A line (0 for none) and what is wrong with it, where the engine would not say it as well."""
+    if "\0" in dockerfile:
+        return 0, "is not text"
+    instructions = parse(dockerfile)
+    first = next((i for i in instructions if i.keyword != "ARG"), None)
+    if first is None:
+        return 0, "says nothing; it has to begin with FROM and an image"
+    if first.keyword != "FROM" and first.keyword.isalpha():
+        return first.line, f"{first.keyword} comes before FROM; the first stage begins with FROM"
+    for stage in (i for i in instructions if i.keyword == "FROM"):
+        words = stage.rest.split()
+        if len(words) not in {1, 3} or (len(words) > 1 and words[1].upper() != "AS"):
+            return stage.line, f"expected FROM image or FROM image AS name, not FROM {stage.rest}"
+    return None
+
+
+def secrets(dockerfile: str) -> tuple[tuple[int, str], ...]:
+    """Lines that ask for what only `docker build --secret` or `--ssh` would give, and its name."""
+    mounts = (
+        (i.line, flag.partition("=")[2])
+        for i in parse(dockerfile)
+        if i.keyword == "RUN"
+        for flag in i.flags
+        if flag.startswith("--mount=")
+    )
+    return tuple(
+        (line, found[1] if (found := _ID.search(mount)) else mount)
+        for line, mount in mounts
+        if any(kind in mount.split(",") for kind in _SECRETS)
+    )
+
+
+def external_images(dockerfile: str, given: Mapping[str, str] = NOTHING) -> tuple[str, ...]:
     """What its stages start from, each once."""
-    found = stages(parse(dockerfile))
+    found = stages(parse(dockerfile), given)
     return tuple(dict.fromkeys(stage.image for stage in found if stage.external))
 
 
-def replace_images(dockerfile: str, ours: Mapping[str, str]) -> str:
-    """The same Dockerfile that starts from our images where it named theirs.
+def replace_images(
+    dockerfile: str, ours: Mapping[str, str], given: Mapping[str, str] = NOTHING
+) -> str:
+    """The same Dockerfile that starts from our images where it named theirs, and names itself those
+    that `given` build arguments choose.
 
     `--platform=$BUILDPLATFORM` and the like are left out: it is the platform of the engine, and
     only BuildKit knows the variable.
     """
     lines = dockerfile.split("\n")
-    for stage in stages(parse(dockerfile)):
+    instructions = parse(dockerfile)
+    for stage, plain in zip(stages(instructions, given), stages(instructions), strict=True):
         where = stage.instruction
         flags = tuple(flag for flag in where.flags if not any(name in flag for name in _NATIVE))
-        if stage.external and (stage.image in ours or flags != where.flags):
+        other = stage.image in ours or stage.image != plain.image
+        if stage.external and (other or flags != where.flags):
             image = ours.get(stage.image, stage.image)
             kept = () if stage.image in ours else flags
             named = ("AS", stage.name) if stage.name else ()
@@ -182,7 +237,7 @@ def needs_buildkit(dockerfile: str) -> str | None:
         for flag in instruction.flags:
             name = flag.partition("=")[0]
             if name in _FLAGS_OF_BUILDKIT:
-                return f"line {instruction.line}: {instruction.keyword} {name}"
+                return f"Dockerfile:{instruction.line}: {instruction.keyword} {flag}"
         if _HEREDOC.search(instruction.rest):
-            return f"line {instruction.line}: {instruction.keyword} with a here-document"
+            return f"Dockerfile:{instruction.line}: {instruction.keyword} with a here-document"
     return None

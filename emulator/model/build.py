@@ -154,9 +154,9 @@ class BuildPlan:
     `inputs` are the files (relative to the source directory) that a layered build reads; `links`
     (path, target) what its commands make there. `directory` is the source directory inside the
     repository, without slashes at its ends ("" for the root). `dockerfile` is the text of the
-    repository's own for that kind. `versions` are those of the language that will do, `asked_by`
-    says whose wish that is. `suspicions` are why the start may fail,
-    `extensions` why App Runner would not build it at all.
+    repository's own for that kind, whose arguments are in `build_env`. `versions` are those of the
+    language that will do, `asked_by` says whose wish that is. `suspicions` are why the start may
+    fail, `extensions` why App Runner would not build it at all.
     """
 
     kind: BuildKind

@@ -8,6 +8,7 @@ import pytest
 from emulator.decisions.app_configuration import read
 from emulator.decisions.buildplan import decide, exposed_port, other_version
 from emulator.decisions.configuration_schema import RELEASES
+from emulator.decisions.dockerfile import complete_key
 from emulator.drivers import buildpacks, yaml
 from emulator.model.build import Base, BuildKind, BuildProcess
 from emulator.model.configuration import CodeSource, CodeValues, ConfigurationSource
@@ -91,6 +92,36 @@ def test_then_the_repository_s_own_dockerfile():
     assert made.app_runner_yaml == ""
 
 
+def test_a_dockerfile_s_arguments_come_from_the_service_s_variables():
+    text = "ARG TAG=1\nFROM x:$TAG\nARG PORT\nARG MODE=dev\n"
+    plan = planned({"Dockerfile": text}, env={"MODE": "prod", "OTHER": "1"})
+    assert dict(plan.build_env) == {"MODE": "prod", "PORT": "8080"}
+    assert any("Build arguments come from" in reason for reason in plan.reasons)
+    plain = planned({"Dockerfile": text})
+    assert complete_key(plan, "", "tree") != complete_key(plain, "", "tree")
+    assert dict(planned({"Dockerfile": "FROM x"}, env={"MODE": "prod"}).build_env) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "^Dockerfile: says nothing"),
+        ("ARG A\nRUN x\n", "^Dockerfile:2: RUN comes before FROM"),
+        (None, "^Dockerfile: the file is too large"),
+    ],
+)
+def test_a_dockerfile_that_cannot_be_one_is_told_with_its_line(text, message):
+    with pytest.raises(ConfigurationError, match=message):
+        decided({"Dockerfile": text or ""}, unread=["Dockerfile"] if text is None else [])
+
+
+def test_a_secret_that_a_dockerfile_asks_for_is_named_with_what_to_do():
+    text = "FROM x\nRUN --mount=type=secret,id=npm npm ci\n"
+    (warning,) = planned({"Dockerfile": text}).warnings
+    assert warning.startswith("Dockerfile:2 asks for the secret npm")
+    assert "docker build --secret id=npm,src=FILE" in warning
+
+
 def test_then_what_is_recognised():
     made = decided({"main.py": ""})
     assert made.plan.command == ("python3", "main.py")
@@ -100,6 +131,10 @@ def test_then_what_is_recognised():
 def test_nothing_recognised_is_an_error():
     with pytest.raises(ConfigurationError, match="nothing else was recognised"):
         decided({"README": ""})
+    with pytest.raises(
+        ConfigurationError, match="dockerfile is not read, the name must be Dockerfile"
+    ):
+        decided({"dockerfile": "FROM x"})
 
 
 def test_a_misspelt_file_is_warned_of_even_where_the_rest_is_recognised():

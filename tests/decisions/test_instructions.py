@@ -3,10 +3,13 @@
 import pytest
 
 from emulator.decisions.instructions import (
+    arguments,
     external_images,
+    mistake,
     needs_buildkit,
     parse,
     replace_images,
+    secrets,
     stages,
 )
 
@@ -73,11 +76,14 @@ def test_drops_a_platform_that_only_buildkit_knows():
 @pytest.mark.parametrize(
     ("line", "what"),
     [
-        ("RUN --mount=type=cache,target=/x pip install y", "line 2: RUN --mount"),
-        ("COPY --link a b", "line 2: COPY --link"),
-        ("ADD --checksum=sha256:1 a b", "line 2: ADD --checksum"),
-        ("RUN <<EOF\necho\nEOF", "line 2: RUN with a here-document"),
-        ("COPY <<-'END' /x\na\nEND", "line 2: COPY with a here-document"),
+        (
+            "RUN --mount=type=cache,target=/x pip install y",
+            "Dockerfile:2: RUN --mount=type=cache,target=/x",
+        ),
+        ("COPY --link a b", "Dockerfile:2: COPY --link"),
+        ("ADD --checksum=sha256:1 a b", "Dockerfile:2: ADD --checksum=sha256:1"),
+        ("RUN <<EOF\necho\nEOF", "Dockerfile:2: RUN with a here-document"),
+        ("COPY <<-'END' /x\na\nEND", "Dockerfile:2: COPY with a here-document"),
     ],
 )
 def test_says_what_needs_buildkit_and_where(line, what):
@@ -95,3 +101,58 @@ def test_says_what_needs_buildkit_and_where(line, what):
 )
 def test_the_classic_builder_does_the_rest(line):
     assert needs_buildkit(f"FROM a\n{line}\n") is None
+
+
+def test_build_arguments_go_before_defaults_in_from():
+    text = "ARG TAG=1\nARG BASE=a:$TAG\nFROM $BASE AS one\nFROM b:$TAG\nFROM one\n"
+    assert external_images(text) == ("a:1", "b:1")
+    assert external_images(text, {"TAG": "2"}) == ("a:2", "b:2")
+    assert external_images(text, {"BASE": "c"}) == ("c", "b:1")
+    replaced = replace_images(text, {}, {"BASE": "c"})
+    assert replaced == text.replace("$BASE", "c")
+    assert replace_images(text, {}) == text
+
+
+def test_arguments_are_declared_anywhere():
+    text = "ARG A=1 B\nFROM a\narg C='x y' D=2\nRUN echo\n"
+    assert arguments(text) == {"A", "B", "C", "D"}
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ("", 0, "says nothing; it has to begin with FROM"),
+        ("# nothing\n\n", 0, "says nothing"),
+        ("ARG A\n", 0, "says nothing"),
+        ("FROM a\0b\n", 0, "is not text"),
+        ("# c\nARG A\nrun true\nFROM a\n", 3, "RUN comes before FROM"),
+        ("FROM a\nFROM b c d\n", 2, "expected FROM image or FROM image AS name, not FROM b c d"),
+        ("FROM\n", 1, "expected FROM image"),
+    ],
+)
+def test_a_mistake_is_told_with_its_line(text, line, said):
+    found = mistake(text)
+    assert found is not None
+    assert found[0] == line
+    assert said in found[1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "FROM a\r\nRUN b\r\n",
+        "# syntax=docker/dockerfile:1\nARG A=1\nfrom $A as b\n",
+        "FROM --platform=linux/amd64 a AS b\n",
+        "FROM \\\n a\n",
+    ],
+)
+def test_what_is_right_is_no_mistake(text):
+    assert mistake(text) is None
+
+
+def test_secrets_are_found_with_their_lines():
+    text = (
+        "FROM a\nRUN --mount=type=cache,target=/x true\n"
+        "RUN --mount=type=secret,id=npmrc,target=/root/.npmrc \\\n  --mount=type=ssh npm ci\n"
+    )
+    assert secrets(text) == ((3, "npmrc"), (3, "type=ssh"))

@@ -137,9 +137,20 @@ def test_a_full_disk_is_named_as_such(where):
     assert str(error).startswith("The disk is full: ")
 
 
+def test_a_host_that_could_not_be_reached_is_named_with_what_reaches_builds():
+    build, _ = output()
+    build.feed({"stream": "curl: (6) Could not resolve host: example.com\n" + "\n" * 9})
+    error = build.failure("The command '/bin/sh -c make' returned a non-zero code: 6")
+    assert str(error).startswith(
+        "`make` failed with exit code 6. example.com could not be resolved"
+    )
+    assert "HTTPS_PROXY" in str(error)
+    assert (error.command, error.exit_code) == ("make", 6)
+
+
 def test_a_mistake_in_the_dockerfile_is_at_its_author_s_line():
     error = output()[0].failure("dockerfile parse error line 3: unknown instruction: RUNN")
-    assert str(error) == "Dockerfile, line 2: unknown instruction: RUNN"
+    assert str(error) == "Dockerfile:2: unknown instruction: RUNN"
 
 
 @pytest.mark.parametrize(

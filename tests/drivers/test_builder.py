@@ -224,6 +224,12 @@ async def test_dockerignore_counts_for_a_dockerfile_of_the_repository_s_own(
     assert seen in bench.lines
 
 
+async def test_a_dockerfile_of_another_world_gets_its_arguments(bench):
+    text = "ARG BASE\r\nfrom $BASE as one\r\narg WORD=none\r\nrun echo said \\\r\n  $WORD\r\n"
+    await bench.build(text, mark=0, arguments={"BASE": DEBIAN, "WORD": "it's $x"})
+    assert "said it's $x" in bench.lines
+
+
 async def test_a_failing_command_is_named_with_its_exit_code(bench):
     with pytest.raises(BuildError) as caught:
         await bench.build(f"FROM {DEBIAN}\nRUN echo one && \\\n    exit 3\n")
@@ -240,7 +246,7 @@ async def test_a_missing_file_is_said_in_the_engine_s_words(bench):
 
 
 async def test_a_mistake_in_the_dockerfile_is_told_with_its_author_s_line(bench):
-    with pytest.raises(BuildError, match="Dockerfile, line 3: unknown instruction: RUNN"):
+    with pytest.raises(BuildError, match="Dockerfile:3: unknown instruction: RUNN"):
         await bench.build(f"FROM {DEBIAN}\n\nRUNN x\n", mark=0)
 
 
@@ -388,7 +394,7 @@ MOUNT = f"FROM {DEBIAN}\nRUN --mount=type=cache,target=/x true\n"
 
 async def test_what_needs_buildkit_is_named_where_there_is_none(bench, tmp_path):
     builder = bench.builder(variables={"PATH": str(tmp_path)})
-    with pytest.raises(BuildError, match=r"needs BuildKit \(line 2: RUN --mount\)"):
+    with pytest.raises(BuildError, match=r"needs BuildKit \(Dockerfile:2: RUN --mount="):
         await bench.build(MOUNT, builder, mark=0)
 
 

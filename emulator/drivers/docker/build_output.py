@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from emulator.decisions import network_trouble
 from emulator.decisions.build_environment import Prepared
 from emulator.drivers.docker.engine import Json
 from emulator.model.errors import BuildError
@@ -14,6 +15,7 @@ OnLine = Callable[[str], None]
 _LONGEST = 65_536  # characters of one line
 _LONGEST_COMMAND = 200
 _LONGEST_ESCAPE = 64
+_REMEMBERED = 60  # lines in which a failure may have said why
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _STEP = re.compile(r"Step (\d+)/(\d+) : (.*)")
@@ -131,7 +133,7 @@ class BuildOutput:
         self._prepared = prepared
         self._show = Steps(Bound(on_line, limit), prepared)
         self._lines = Lines()
-        self._last: deque[str] = deque(maxlen=20)
+        self._last: deque[str] = deque(maxlen=_REMEMBERED)
         self._makes = False
 
     def feed(self, message: Json) -> None:
@@ -156,13 +158,17 @@ class BuildOutput:
                 f"The disk is full: {_command_in(message) or 'the build'} failed"
                 " with 'no space left on device'; `apprunner prune` makes room."
             )
-        return _command_failure(message) or BuildError(
+        error = _command_failure(message) or BuildError(
             _PARSE_ERROR.sub(self._in_original, message.strip())
         )
+        if hint := network_trouble.hint((*self._last, *message.splitlines())):
+            text = f"{str(error).rstrip('.')}. {hint}"
+            return BuildError(text, command=error.command, exit_code=error.exit_code)
+        return error
 
     def _in_original(self, found: re.Match[str]) -> str:
         line = self._prepared.original_line(int(found[1]))
-        return f"Dockerfile, line {line}: "
+        return f"Dockerfile:{line}: "
 
     def _tell(self, lines: list[str]) -> None:
         for line in lines:

@@ -97,14 +97,15 @@ class DockerBuilder:
             ) from error
 
     async def _build(self, request: BuildRequest, on_line: OnLine) -> str:
-        dockerfile = await self._with_images_at_hand(request.dockerfile, on_line)
+        given = request.arguments
+        dockerfile = await self._with_images_at_hand(request.dockerfile, on_line, given)
         around = await self._surroundings(on_line)
         build = Build(
             dockerfile=insert_prelude(
                 dockerfile, around.environment, _BUILD_LABELS, self._labels(request)
             ),
             tag=request.tag,
-            arguments=around.environment.arguments,
+            arguments={**around.environment.arguments, **given},
             network=around.network,
         )
         output = BuildOutput(on_line, build.dockerfile, limit=self._limits.build_log)
@@ -169,16 +170,18 @@ class DockerBuilder:
             label = f"LABEL {ROLE}={Role.BASE.value}"
             await import_image(self._engine, tag, tar + end_of_archive(), (label,))
 
-    async def _with_images_at_hand(self, dockerfile: str, on_line: OnLine) -> str:
+    async def _with_images_at_hand(
+        self, dockerfile: str, on_line: OnLine, given: Mapping[str, str]
+    ) -> str:
         """Starts from images that are here now; where a public one cannot be had, from ours."""
         ours: dict[str, str] = {}
-        for image in external_images(dockerfile):
+        for image in external_images(dockerfile, given):
             if await self._images.find(image) is None:
                 found = await self._at_hand(image, on_line)
                 if found != image:
                     ours[image] = found
                     on_line(f"FROM {image} is not to be had: {found}, a Debian, stands in for it.")
-        return replace_images(dockerfile, ours)
+        return replace_images(dockerfile, ours, given)
 
     async def _at_hand(self, image: str, on_line: OnLine) -> str:
         try:

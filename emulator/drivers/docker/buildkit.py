@@ -35,7 +35,7 @@ async def run_buildkit(
     variables: Mapping[str, str],
 ) -> None:
     """Raises BuildError. The image is found by its tag."""
-    environment = {**_environment(variables), **build.arguments}
+    environment = {**build.arguments, **_environment(variables)}
     if engine.connection.origin == "default":
         environment["DOCKER_HOST"] = engine.connection.address
     done = await process.run(*_command(build), input=context, environment=environment)
