@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any
 
 import click
@@ -99,6 +100,9 @@ class Verbs(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - click's signature
         kwargs["standalone_mode"] = False
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):  # a file's name may hold any bytes
+                stream.reconfigure(errors="backslashreplace")
         try:
             code = super().main(*args, **kwargs)
         except (KeyboardInterrupt, click.Abort):

@@ -14,6 +14,7 @@ from enum import StrEnum
 from emulator.controllers.deployment import Deployer
 from emulator.controllers.ledger import Ledger
 from emulator.decisions import narration
+from emulator.decisions.source_tree import shown
 from emulator.model.configuration import CodeSource
 from emulator.model.development import Development
 from emulator.model.errors import (
@@ -225,8 +226,8 @@ class Session:
         text: str = "",
         seconds: float | None = None,
     ) -> None:
-        at = self._ports.clock.now()
-        self._tell(News(what=what, at=at, changed=changed, text=text, seconds=seconds))
+        at, paths = self._ports.clock.now(), tuple(map(shown, changed))
+        self._tell(News(what=what, at=at, changed=paths, text=text, seconds=seconds))
 
 
 def _source(ledger: Ledger) -> CodeSource:

@@ -41,6 +41,7 @@ from emulator.model.source import Commit, Submodule, TreeFile
 PATIENCE = 60.0  # seconds for one question to git
 REMEMBERED = 8_000_000  # bytes, about, of immutable answers
 LISTED = 10  # names in a message
+MOST_FILES = 1_000_000  # of one tree
 NESTED = 4  # submodules in submodules: git follows not many more links to objects
 TREES = "trees-"  # what begins so is kept when the emulator ends
 
@@ -162,10 +163,27 @@ class GitRepositories:
         place = await self._find(repository)
         key = ("files", place.directory, tree)
         if (known := self._memory.get(key, tuple)) is None:
-            answer = await self._objects(place, tree, "ls-tree", "-rlz", "--full-tree", tree)
-            known = tuple(map(_tree_file, _split(answer)))
+            known = await self._listing(place, tree)
             self._memory.put(key, known, 400 * len(known))
         return known
+
+    async def _listing(self, place: _Place, tree: str) -> tuple[TreeFile, ...]:
+        """As it comes: a few objects can name more files than there is memory for."""
+        listing = ("ls-tree", "-rlz", "--full-tree", _checked(tree))
+        found: list[TreeFile] = []
+        rest = b""
+        try:
+            pieces = stream("git", *SAFE, *listing, environment=self._borrow(place, tree))
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    *lines, rest = (rest + piece).split(b"\0")
+                    found += (_tree_file(fsdecode(line)) for line in lines)
+                    if len(found) > MOST_FILES:
+                        text = f"{place.path} has more than {MOST_FILES:,} files in tree {tree[:7]}"
+                        raise RepositoryError(f"{text}: too many to deploy")
+        except ProcessError as error:
+            raise _failure(place, error, tree) from error
+        return tuple(found)
 
     async def read(self, repository: str, blob: str) -> bytes:
         place = await self._find(repository)

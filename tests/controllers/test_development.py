@@ -75,6 +75,13 @@ def last(news):
     return news[-1].what, news[-1].changed
 
 
+async def test_a_name_of_any_bytes_is_told_as_one_line_of_text(emulator, machine):
+    async with developing(emulator) as news:
+        machine.repository.save_files("/repo", {"caf\u00e9\n.py": "1"})
+        told = ("caf\u00e9\\n.py",)
+        assert await emulator.until(lambda: any(n.changed == told for n in news), within=9)
+
+
 async def test_a_save_is_served_without_a_commit(emulator, machine):
     async with developing(emulator) as news:
         assert last(news) == (What.WATCHING, ())

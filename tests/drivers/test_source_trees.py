@@ -12,7 +12,7 @@ import pytest
 
 from emulator import bootstrap
 from emulator.controllers.deployment import Planner
-from emulator.drivers import yaml
+from emulator.drivers import git, yaml
 from emulator.drivers.clock import SystemClock
 from emulator.drivers.docker.build_context import context
 from emulator.drivers.docker.builder import DockerBuilder
@@ -232,3 +232,19 @@ async def test_a_large_file_is_never_in_memory(tmp_path, subject):
         tracemalloc.stop()
     assert (tmp_path / "laid" / "large").stat().st_size == size
     assert most < size // 2  # what a tree may have in memory, and a few pieces
+
+
+async def test_a_few_objects_that_name_too_many_files_do_not_fill_the_memory(
+    tmp_path, subject, monkeypatch
+):
+    monkeypatch.setattr(git, "MOST_FILES", 10_000)
+    app = git_repository(tmp_path)
+    blob = app.git("hash-object", "-w", "--stdin", data=b"x")
+    entry = f"100644 blob {blob}"
+    for _ in range(12):
+        lines = "".join(f"{entry}\t{name}\n" for name in "abcdefghij")
+        tree = app.git("mktree", data=lines.encode())
+        entry = f"040000 tree {tree}"
+    app.git("update-ref", "refs/heads/main", app.git("commit-tree", "-m", "Bomb", tree))
+    with pytest.raises(RepositoryError, match=r"more than 10,000 files .* too many to deploy"):
+        await snapshot(subject, app)
