@@ -102,6 +102,59 @@ async def test_a_link_to_another_file_of_the_repository_is_that_file(tmp_path, s
     assert (await plan(subject, app, "/web")).inputs == ("requirements.txt",)
 
 
+def tar_of(*entries):
+    """Of (name, type, target)."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name, kind, target in entries:
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, target
+            tar.addfile(info, io.BytesIO())
+    return out.getvalue()
+
+
+async def laid(tmp_path, *entries):
+    async def pieces():
+        yield tar_of(*entries)
+
+    directory = tmp_path / "laid"
+    directory.mkdir()
+    await lay_tree(pieces(), (), directory)
+    return directory
+
+
+FILE, LINK, DIRECTORY = tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.DIRTYPE
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [("out", LINK, "/etc/passwd")],
+        [("a/up", LINK, ".."), ("out", LINK, "a/up/../x")],
+        [("../x", FILE, "")],
+        [("/x", FILE, "")],
+        [("hard", tarfile.LNKTYPE, "/etc/passwd")],
+        [("device", tarfile.CHRTYPE, "")],
+    ],
+)
+async def test_an_archive_that_leads_out_is_not_laid(tmp_path, entries):
+    with pytest.raises(EngineError, match=r"leaves the source tree|is neither a file"):
+        await laid(tmp_path, *entries)
+    assert {p.name for p in tmp_path.iterdir()} == {"laid"}
+
+
+async def test_links_inside_are_laid_also_over_other_links(tmp_path):
+    inside = [("app.py", FILE, ""), ("deep/er/x", FILE, ""), ("d", LINK, "deep/er")]
+    directory = await laid(tmp_path, *inside, ("app", LINK, "d/../../app.py"))
+    assert (directory / "app").resolve() == directory / "app.py"
+
+
+async def test_nothing_is_written_through_a_link(tmp_path):
+    (tmp_path / "outside").mkdir()
+    await laid(tmp_path, ("a", LINK, "b"), ("a/x", FILE, ""), ("b", DIRECTORY, ""))
+    assert not list((tmp_path / "laid" / "b").iterdir())
+
+
 @pytest.mark.parametrize("path", ["..", ".git", ".GIT"])
 async def test_a_tree_that_git_would_never_check_out_is_refused(tmp_path, subject, path):
     app = git_repository(tmp_path, PYTHON)

@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import IO, Final
 
+from emulator.decisions.source_tree import trail
 from emulator.drivers.docker.concurrency import to_the_end
 from emulator.model.errors import EngineError
 
@@ -120,14 +121,17 @@ def _pack(spool: IO[bytes], links: Links, packed: IO[bytes]) -> None:
 
 def _entries(spool: IO[bytes], links: Links) -> Iterator[Entry]:
     """What is allowed, with git's two modes; the tree's own links, then the image's, which win."""
-    pending: list[tuple[str, str]] = []
+    pending: dict[str, str] = {}
     with tarfile.open(fileobj=spool, mode="r:") as tar:
         for entry in tar:
             if entry.issym():
-                pending.append((entry.name, _contained(entry)))
+                pending[_safe(entry.name)] = entry.linkname
             else:
                 yield _plain(tar, entry)
-    for path, target in (*pending, *links):
+    for path, target in pending.items():
+        if trail(path, pending) is None:
+            raise EngineError(f"{path} is a link to {target}, which leaves the source tree")
+    for path, target in (*pending.items(), *links):
         link = _entry(_safe(path), tarfile.SYMTYPE, 0o777)
         link.linkname = target
         yield link, None
@@ -153,22 +157,9 @@ def _entry(name: str, kind: bytes, mode: int) -> tarfile.TarInfo:
 def _safe(name: str) -> str:
     """A path that stays in the tree."""
     path = posixpath.normpath(name)
-    if _leaves(path):
+    if path == ".." or path.startswith(("/", "../")):
         raise EngineError(f"{name} leaves the source tree")
     return path
-
-
-def _contained(entry: tarfile.TarInfo) -> str:
-    """The target of a link that stays in the tree."""
-    target = entry.linkname
-    if _leaves(posixpath.join(posixpath.dirname(entry.name), target)):
-        raise EngineError(f"{entry.name} is a link to {target}, which leaves the source tree")
-    return target
-
-
-def _leaves(path: str) -> bool:
-    path = posixpath.normpath(path)
-    return path == ".." or path.startswith(("/", "../"))
 
 
 def _write(entry: tarfile.TarInfo, content: IO[bytes] | None, path: Path, made: set[Path]) -> None:
