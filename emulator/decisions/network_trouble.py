@@ -110,7 +110,7 @@ def hint(lines: Sequence[str]) -> str:
             named = found.groupdict().get("host") or _host_near(lines, at)
             if named and _LOOPBACK.match(named):
                 continue
-            host = named.rstrip(".:") or "a host"
+            host = named.rstrip(".:") or "A host"
             return f"{host} {trouble}. {_ADVICE[trouble]} where the emulator is started, then redeploy."
     return ""
 

@@ -68,7 +68,7 @@ N, W, T, P = Trouble.NAME, Trouble.WAY, Trouble.TRUST, Trouble.PROXY
         ("fatal: unable to access 'https://github.com/me/x/': server certificate verification failed. CAfile: none CRLfile: none", "github.com", T),
         ("fatal: unable to access 'https://github.com/me/x/': Received HTTP code 407 from proxy after CONNECT", "github.com", P),
         ("ADD failed: Get https://example.com/x: dial tcp: lookup example.com: no such host", "example.com", N),
-        ("curl: (28) Connection timed out after 5000 ms", "a host", W),
+        ("curl: (28) Connection timed out after 5000 ms", "A host", W),
     ],
 )  # fmt: skip
 def test_the_host_and_what_is_wrong_with_it_are_named(said, host, trouble):
