@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from emulator.model.build import Base, BaseImage
+from emulator.model.build import Base, BaseImage, Cache
 from emulator.model.configuration import NOTHING, HealthCheck
 from emulator.model.event import Event
 from emulator.model.identifiers import Epoch, InstanceId, OperationId, ServiceId
@@ -165,7 +165,8 @@ class BuildRequest:
     """A build: the tree `tree` of `repository` (only `paths`, if any) is the context.
 
     `files` (name, content) are added to the context. `tag` is how it is found again. `own` says
-    that the Dockerfile is the repository's; `arguments` are for its ARG instructions.
+    that the Dockerfile is the repository's; `arguments` are for its ARG instructions. `caches` are
+    what the commands of a Dockerfile of ours may use.
     """
 
     service: ServiceId
@@ -178,6 +179,7 @@ class BuildRequest:
     files: tuple[tuple[str, bytes], ...] = ()
     own: bool = False
     arguments: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    caches: tuple[Cache, ...] = ()
 
 
 class Builder(Protocol):

@@ -376,6 +376,7 @@ class Deployer:
             paths=_paths(plan, snapshot),
             own=plan.kind is BuildKind.DOCKERFILE,
             arguments=plan.build_env if plan.kind is BuildKind.DOCKERFILE else NOTHING,
+            caches=plan.caches,
         )
         began = self._ports.clock.now()
         try:

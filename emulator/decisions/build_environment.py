@@ -4,6 +4,8 @@ Nothing of it stays in the image's environment: variables come as ARG. The host'
 come from a small image of their own, so that `COPY . .` never sees them.
 """
 
+import hashlib
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -66,11 +68,28 @@ def _copies(environment: BuildEnvironment) -> tuple[str, ...]:
 def _arguments(environment: BuildEnvironment) -> tuple[str, ...]:
     """One ARG for all: each instruction costs time."""
     declared = sorted(set(environment.arguments) - set(PROXIES))
-    if environment.ca:
-        declared += [f"{name}={CA_FILE}" for name in CA_VARIABLES]
-    if environment.npmrc:
-        declared.append(f"NPM_CONFIG_USERCONFIG={NPMRC_FILE}")
+    declared += [f"{name}={value}" for name, value in _files_named(environment).items()]
     return (" ".join(("ARG", *declared)),) if declared else ()
+
+
+def _files_named(environment: BuildEnvironment) -> Mapping[str, str]:
+    """Variables that name the files of the prelude."""
+    ca = dict.fromkeys(CA_VARIABLES if environment.ca else (), CA_FILE)
+    return ca | ({"NPM_CONFIG_USERCONFIG": NPMRC_FILE} if environment.npmrc else {})
+
+
+def command_variables(environment: BuildEnvironment) -> Mapping[str, str]:
+    """What ARG gives a command where the prelude is in its image."""
+    return {**environment.arguments, **_files_named(environment)}
+
+
+def layer_key(image: str, commands: Iterable[str], variables: Mapping[str, str]) -> str:
+    """The same for commands that would make the same again of an image; as in the engine's own
+    builder, it does not matter which proxy they went through.
+    """
+    seen = {name: value for name, value in sorted(variables.items()) if name not in PROXIES}
+    text = json.dumps([image, list(commands), seen])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def insert_prelude(

@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 from emulator.decisions import instructions
 from emulator.decisions.app_configuration import FILE, Node, misspelt, read, render, split_command
+from emulator.decisions.caches import choose
 from emulator.decisions.configuration_schema import RELEASES, agree, shell_hint
 from emulator.decisions.detection import DOCKERFILE, Detection, detect, runtime_named
 from emulator.decisions.layering import Files, Judge, Step, layer
@@ -365,9 +366,9 @@ def _managed(chosen: _Chosen, files: Files, directory: str) -> BuildPlan:
         suspicions=(*(() if chosen.argv else suspicions(configuration.command)), *lost),
     )
     if not isinstance(steps, str):
-        return _layered(base, steps, files)
+        return _with_caches(_layered(base, steps, files), chosen.buildpack, files)
     revised = runtime.process is BuildProcess.REVISED
-    return replace(
+    complete = replace(
         base,
         pre_build=configuration.pre_build,
         build=configuration.build,
@@ -375,6 +376,12 @@ def _managed(chosen: _Chosen, files: Files, directory: str) -> BuildPlan:
         pre_run=configuration.pre_run if revised else (),
         reasons=(*base.reasons, f"The image is built from the whole source: {steps}."),
     )
+    return _with_caches(complete, chosen.buildpack, files)
+
+
+def _with_caches(plan: BuildPlan, buildpack: Buildpack, files: Files) -> BuildPlan:
+    commands = (*plan.pre_build, *plan.build, *plan.post_build, *plan.pre_run)
+    return replace(plan, caches=choose(buildpack.caches, commands, plan.command or (), files))
 
 
 def _layered(base: BuildPlan, steps: tuple[Step, ...], files: Files) -> BuildPlan:

@@ -57,6 +57,8 @@ def wanted(paths: Collection[str], buildpacks: Iterable[Buildpack]) -> tuple[str
                 names.update(named.files, named.contains)
         for dependency in buildpack.dependencies:
             names.update(dependency.inputs, dependency.refuse)
+        for cache in buildpack.caches:
+            names.update(cache.contains)
     return tuple(sorted(names.intersection(paths)))
 
 

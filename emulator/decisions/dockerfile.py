@@ -64,10 +64,9 @@ def _layered(plan: BuildPlan, base: str) -> Iterator[str]:
     yield _workdir(plan)
     if plan.inputs:
         yield _copy((_join(plan.directory, path) for path in plan.inputs), "./")
-    yield from _phase("Install what these files name.", plan.build, plan.build_env)
     if plan.links:
-        yield ""
-        yield "# The source would hide what lies in /app: it gets a link to here instead."
+        yield "# The source would hide what is made in /app: it is moved, and gets a link instead."
+    yield from _phase("Install what these files name.", plan.build, plan.build_env)
     for path, target in plan.links:
         place = _shell_quote(f"/app/{path}")
         yield f"RUN mkdir -p {place} && mv {place} {_shell_quote(target)}"

@@ -17,6 +17,7 @@ from emulator.model.build import (
     BaseImage,
     Buildpack,
     BuildProcess,
+    Cache,
     DependencyCommand,
     DetectionRule,
     Runtime,
@@ -29,6 +30,7 @@ FILE = "buildpack.toml"
 TOOLS = "tools.toml"
 DEFAULT_SUITE = "bookworm"
 _LAST_PORT = 65535
+_CACHE_NAME = re.compile(r"[a-z][a-z0-9-]*")
 T = TypeVar("T")
 
 
@@ -123,6 +125,22 @@ class _Section:
         cases = self.table(key, lambda table: {name: table.text(name) for name in value})
         return cases.get(case, "")
 
+    def texts_by_name(self, key: str) -> Mapping[str, str]:
+        """At least one."""
+        value = self._table.pop(key, None)
+        if isinstance(value, dict) and value:
+            named = {name: text for name, text in value.items() if isinstance(text, str)}
+            if len(named) == len(value):
+                return MappingProxyType(named)
+        raise self.error(key, "expected a table of texts")
+
+    def flag(self, key: str) -> bool:
+        """False where it is not said."""
+        value = self._table.pop(key, False)
+        if not isinstance(value, bool):
+            raise self.error(key, "expected true or false")
+        return value
+
     def port(self, key: str) -> int:
         value = self._table.pop(key, DEFAULT_PORT)
         if not isinstance(value, int) or not 1 <= value <= _LAST_PORT:
@@ -137,8 +155,8 @@ class _Section:
                 return texts
         raise self.error(key, "expected a list of texts")
 
-    def pattern(self, key: str) -> str:
-        return self._checked(key, self.text(key))
+    def pattern(self, key: str, default: str | None = None) -> str:
+        return self._checked(key, self.text(key, default))
 
     def patterns(self, key: str) -> Mapping[str, str]:
         """File names with a regular expression each."""
@@ -196,6 +214,7 @@ def _buildpack(section: _Section, name: str, common: _Common) -> Buildpack:
         programs=section.texts("programs"),
         rules=section.tables("rules", _rule),
         dependencies=section.tables("dependencies", _dependency),
+        caches=section.tables("caches", _cache),
     )
     section.finish()
     return buildpack
@@ -241,4 +260,18 @@ def _dependency(section: _Section) -> DependencyCommand:
         required=section.texts("required"),
         refuse=section.patterns("refuse"),
         outputs=section.texts("outputs"),
+    )
+
+
+def _cache(section: _Section) -> Cache:
+    name = section.text("name")
+    if not _CACHE_NAME.fullmatch(name):
+        raise section.error("name", f"expected small letters, digits and dashes, not {name!r}")
+    return Cache(
+        name=name,
+        variables=section.texts_by_name("variables"),
+        exclusive=section.flag("exclusive"),
+        unless=section.pattern("unless", ""),
+        needed=section.pattern("needed", ""),
+        contains=section.patterns("contains"),
     )

@@ -84,6 +84,25 @@ class DependencyCommand:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cache:
+    """A folder that a tool fills with what it downloads, kept beside the images for later builds.
+
+    `variables` lead the tool there; `{cache}` in a value stands for the folder. `exclusive`: two
+    builds must not use it at once, or what one service puts there must not reach another; then
+    each service has its own. `unless` (build commands) and `needed` (the start command) are
+    regular expressions: where one is found the tool keeps to its own place in the image.
+    `contains` maps files, which must exist, to regular expressions in them.
+    """
+
+    name: str
+    variables: Mapping[str, str]
+    exclusive: bool = False
+    unless: str = ""
+    needed: str = ""
+    contains: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DetectionRule:
     """A way to recognise a repository without apprunner.yaml; the first that matches wins.
 
@@ -114,6 +133,7 @@ class Buildpack:
     programs: tuple[str, ...] = ()
     rules: tuple[DetectionRule, ...] = ()
     dependencies: tuple[DependencyCommand, ...] = ()
+    caches: tuple[Cache, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,8 +175,8 @@ class BuildPlan:
     (path, target) what its commands make there. `directory` is the source directory inside the
     repository, without slashes at its ends ("" for the root). `dockerfile` is the text of the
     repository's own for that kind, whose arguments are in `build_env`. `versions` are those of the
-    language that will do, `asked_by` says whose wish that is. `suspicions` are why the start may
-    fail, `extensions` why App Runner would not build it at all.
+    language that will do, `asked_by` says whose wish that is. `caches` are those that its commands
+    may use, `suspicions` why the start may fail, `extensions` why App Runner would not build it.
     """
 
     kind: BuildKind
@@ -172,6 +192,7 @@ class BuildPlan:
     build_env: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     inputs: tuple[str, ...] = ()
     links: tuple[tuple[str, str], ...] = ()
+    caches: tuple[Cache, ...] = ()
     dockerfile: str = ""
     command: tuple[str, ...] | None = None
     port: int = DEFAULT_PORT

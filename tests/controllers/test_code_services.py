@@ -65,6 +65,7 @@ async def test_a_dependency_change_builds(emulator, machine):
     second = machine.repository.commit_files("/repo", {"requirements.txt": "flask\nredis\n"})
     assert await serves(emulator, second)
     assert len(machine.builder.built) == builds + 1
+    assert [cache.name for cache in machine.builder.built[-1].caches] == ["pip"]
 
 
 async def test_the_newest_of_the_commits_that_come_during_a_deployment_wins(emulator, machine):

@@ -7,7 +7,7 @@ import tomli
 
 from emulator.decisions.configuration_schema import RELEASES, agree
 from emulator.drivers import buildpacks
-from emulator.model.build import BaseImage, BuildProcess, Tools
+from emulator.model.build import BaseImage, BuildProcess, Cache, Tools
 from emulator.model.errors import ConfigurationError
 
 GOOD = """\
@@ -30,6 +30,12 @@ pattern = "cobol install"
 inputs = ["deps.txt"]
 [dependencies.refuse]
 "deps.txt" = "local"
+
+[[caches]]
+name = "cobol"
+variables = { COBOL_CACHE = "{cache}/x" }
+exclusive = true
+unless = "COBOL_CACHE"
 
 [[rules]]
 because = "there is a main.cob"
@@ -69,6 +75,14 @@ def test_a_new_language_is_a_new_folder(tmp_path):
     )
     assert runtime.process is BuildProcess.ORIGINAL
     assert pack.dependencies[0].refuse == {"deps.txt": "local"}
+    assert pack.caches == (
+        Cache(
+            name="cobol",
+            variables={"COBOL_CACHE": "{cache}/x"},
+            exclusive=True,
+            unless="COBOL_CACHE",
+        ),
+    )
     assert pack.rules[0].contains == {"main.cob": "PROGRAM"}
     assert pack.rules[0].absent == ("main.c",)
     assert pack.rules[0].port == 8080
@@ -128,6 +142,11 @@ def test_a_buildpack_without_rules_is_one_for_apprunner_yaml_alone(tmp_path):
         ('"cobol install"\ninputs', '"("\ninputs', "dependencies[0].pattern", "not a regular"),
         ('"local"', '"["', "dependencies[0].refuse.deps.txt", "not a regular"),
         ('"local"', "1", "dependencies[0].refuse.deps.txt", "expected a text"),
+        ('name = "cobol"\n', 'name = "a/b"\n', "caches[0].name", "small letters, digits"),
+        ('{ COBOL_CACHE = "{cache}/x" }', "{}", "caches[0].variables", "a table of texts"),
+        ('"{cache}/x"', "1", "caches[0].variables", "a table of texts"),
+        ("exclusive = true", "exclusive = 1", "caches[0].exclusive", "true or false"),
+        ('unless = "', 'unless = "(', "caches[0].unless", "not a regular"),
         ('because = "there is a main.cob"', "", "rules[0].because", "expected a text"),
         ("[rules.contains]\n", "contains = 1\n#", "rules[0].contains", "expected a table"),
         ("build = [", "port = 0\nbuild = [", "rules[0].port", "from 1 to 65535"),
