@@ -26,9 +26,10 @@ from emulator.drivers.certificates import Certificates
 from emulator.drivers.clock import SystemClock
 from emulator.drivers.docker.base_images import host_suite
 from emulator.drivers.docker.builder import DockerBuilder
+from emulator.drivers.docker.caches import cache_sizes
 from emulator.drivers.docker.engine import Engine
 from emulator.drivers.docker.instances import DockerInstances
-from emulator.drivers.docker.prune import prune_images
+from emulator.drivers.docker.prune import prune_caches, prune_images
 from emulator.drivers.docker.pull import Images
 from emulator.drivers.git import GitRepositories
 from emulator.drivers.git_remote import GitRemotes
@@ -394,11 +395,23 @@ async def _detect(settings: Settings, path: Path, directory: str, branch: str) -
     }
 
 
-def prune(settings: Settings, *, dry_run: bool) -> list[str]:
-    """Remove what nobody needs any more; returns what it was, in words."""
-    return asyncio.run(_prune(settings, dry_run=dry_run))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """What was removed, in words; `kept` is the size of the builds' caches that were not."""
+
+    removed: tuple[str, ...]
+    kept: int
 
 
-async def _prune(settings: Settings, *, dry_run: bool) -> list[str]:
+def prune(settings: Settings, *, dry_run: bool, caches: bool) -> Pruned:
+    """Remove what nobody needs any more, with `caches` also the builds' caches."""
+    return asyncio.run(_prune(settings, dry_run=dry_run, caches=caches))
+
+
+async def _prune(settings: Settings, *, dry_run: bool, caches: bool) -> Pruned:
     async with await Engine.connect(settings.environment) as engine:
-        return list(await prune_images(engine, dry_run=dry_run))
+        removed = await prune_images(engine, dry_run=dry_run)
+        sizes = await cache_sizes(engine)
+        if caches:
+            removed += await prune_caches(engine, sizes, dry_run=dry_run)
+        return Pruned(removed=removed, kept=0 if caches else sum(sizes.values()))

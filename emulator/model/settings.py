@@ -24,7 +24,8 @@ class Addresses:
 class Limits:
     """Seconds, bytes and counts that bound what one service can do to the machine.
 
-    `start` is how long an instance may take to become healthy; `stop` the grace between SIGTERM
+    `build_size` is what one build may write, its caches not counted. `start` is how long an
+    instance may take to become healthy; `stop` the grace between SIGTERM
     and SIGKILL; `queue` and `queue_wait` bound requests that wait for an instance.
     """
 
@@ -32,6 +33,7 @@ class Limits:
     stop: float = 30.0
     drain: float = 120.0
     build: float = 1800.0
+    build_size: int = 10_000_000_000
     build_log: int = 20_000_000
     log_file: int = 10_000_000
     queue: int = 1000

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from emulator.decisions.build_environment import BuildEnvironment, insert_prelude
-from emulator.drivers.docker.build_output import BuildOutput, Lines, shown_command
+from emulator.drivers.docker.build_output import Bound, BuildOutput, Lines, shown_command
 
 PREPARED = insert_prelude(
     "FROM a\nRUN x\n", BuildEnvironment(arguments={"A": "1"}), image_labels={"owner": "x"}
@@ -13,7 +13,7 @@ PREPARED = insert_prelude(
 
 def output(limit=10_000):
     shown = []
-    return BuildOutput(shown.append, PREPARED, limit=limit), shown
+    return BuildOutput(Bound(shown.append, limit), PREPARED), shown
 
 
 def feed(*texts, limit=10_000):

@@ -2,147 +2,23 @@
 
 import asyncio
 import hashlib
-import io
 import shutil
 import tarfile
-import uuid
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from emulator.drivers.clock import SystemClock
 from emulator.drivers.docker.build_environment import read_host
 from emulator.drivers.docker.build_network import network_name
-from emulator.drivers.docker.builder import DockerBuilder
-from emulator.drivers.docker.engine import Engine, NotFoundError
+from emulator.drivers.docker.engine import Engine
 from emulator.drivers.docker.host import find_host
 from emulator.model.build import BaseImage
 from emulator.model.errors import BuildError, EngineError, RepositoryError
-from emulator.model.identifiers import OperationId, ServiceId
 from emulator.model.settings import Limits
-from emulator.model.source import TreeFile
-from emulator.ports import BuildRequest
 from tests.conftest import ENVIRONMENT
+from tests.drivers.build_world import DEBIAN, PREFIX, Bench
 
 pytestmark = pytest.mark.docker
-DEBIAN = "apprunner-emulator/debian:bookworm"
-PREFIX = "dev.apprunner-emulator."
-
-
-class MemoryRepository:
-    """One tree of files; of ports.Repository what a build needs."""
-
-    def __init__(self, files):
-        self.contents = {name: content.encode() for name, content in files.items()}
-        self.problem = None
-
-    async def files(self, _repository, _tree):
-        return tuple(
-            TreeFile(path=path, mode="100644", blob=path, size=len(content))
-            for path, content in self.contents.items()
-        )
-
-    async def read(self, _repository, blob):
-        return self.contents[blob]
-
-    async def archive(self, _repository, _tree, paths=()):
-        out = io.BytesIO()
-        with tarfile.open(fileobj=out, mode="w") as tar:
-            for path, content in self.contents.items():
-                if not paths or path in paths:
-                    info = tarfile.TarInfo(path)
-                    info.size = len(content)
-                    tar.addfile(info, io.BytesIO(content))
-        yield out.getvalue()[:512]
-        if self.problem:
-            raise self.problem
-        yield out.getvalue()[512:]
-
-
-class Bench:
-    """A builder of an owner of its own, and the lines it has shown."""
-
-    def __init__(self, engine):
-        self.engine = engine
-        self.owner = uuid.uuid4().hex
-        self.mark = f"test.mark={self.owner}"
-        self.lines = []
-        self.seen = asyncio.Event()
-        self.await_line = None
-
-    def on_line(self, line):
-        self.lines.append(line)
-        if self.await_line is not None and line.startswith(self.await_line):
-            self.seen.set()
-
-    def builder(self, files=None, *, variables=None, limits=None, bases=()):
-        self.repository = MemoryRepository(files or {"app.py": "print(1)"})
-        return DockerBuilder(
-            self.engine,
-            owner=self.owner,
-            repository=self.repository,
-            clock=SystemClock(),
-            environment=ENVIRONMENT if variables is None else variables,
-            limits=limits or Limits(),
-            bases=bases,
-        )
-
-    def request(self, dockerfile, **more):
-        marked = (
-            dockerfile.replace("\n", f"\nLABEL {self.mark}\n", 1)
-            if more.pop("mark", 1)
-            else (dockerfile)
-        )
-        return BuildRequest(
-            service=ServiceId("s" * 32),
-            operation=OperationId("operation-1"),
-            dockerfile=marked,
-            tag=f"apprunner-emulator-test:{self.owner}",
-            repository="/nowhere",
-            tree="tree",
-            **more,
-        )
-
-    async def build(self, dockerfile, builder=None, **more):
-        return await (builder or self.builder()).build(
-            self.request(dockerfile, **more), self.on_line
-        )
-
-    async def inspect(self, image):
-        return await self.engine.get(f"/images/{image}/json")
-
-    def steps(self):
-        """Containers that were started for steps and shown."""
-        return [line.split()[-1] for line in self.lines if "Running in" in line]
-
-    async def has_container(self, container):
-        try:
-            await self.engine.get(f"/containers/{container}/json")
-        except NotFoundError:
-            return False
-        return True
-
-    async def containers(self):
-        """All that are in this owner's network."""
-        filters = {"network": [network_name(self.owner)]}
-        params = {"all": True, "filters": filters}
-        return await self.engine.get("/containers/json", params)
-
-    async def images(self):
-        """Also those of single steps."""
-        params = {"all": True, "filters": {"label": [self.mark]}}
-        return sorted(i["Id"] for i in await self.engine.get("/images/json", params))
-
-    async def clean(self):
-        """All that carries this owner's label, and what failed builds left."""
-        for label in (f"{PREFIX}owner={self.owner}", self.mark):
-            filters = {"label": [label]}
-            for image in await self.engine.get("/images/json", {"filters": filters}):
-                with suppress(EngineError):
-                    await self.engine.delete(f"/images/{image['Id']}", {"force": True})
-        with suppress(NotFoundError):
-            await self.engine.delete(f"/networks/{network_name(self.owner)}")
 
 
 @pytest.fixture

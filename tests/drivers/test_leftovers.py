@@ -27,8 +27,8 @@ class Engine:
 
     async def get(self, path, params):
         labels = params["filters"]["label"]
-        if labels != [f"{ROLE}={Role.BUILD.value}"]:
-            return []  # this owner has nothing
+        if labels != [f"{ROLE}={Role.BUILD.value}"]:  # this owner has nothing
+            return {"Volumes": None} if path == "/volumes" else []
         return {"/containers/json": list(self.containers), "/images/json": self.found()}[path]
 
     def found(self):

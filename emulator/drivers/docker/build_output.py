@@ -2,12 +2,13 @@
 
 import re
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from emulator.decisions import network_trouble
 from emulator.decisions.build_environment import Prepared
 from emulator.drivers.docker.engine import Json
+from emulator.model.configuration import NOTHING
 from emulator.model.errors import BuildError
 
 OnLine = Callable[[str], None]
@@ -90,13 +91,26 @@ class Bound:
             self._on_line(text)
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Of a larger build: the number of its first step, and how many steps there are in all.
+
+    `texts` are those of its steps, by what the engine is told for them.
+    """
+
+    first: int
+    of: int
+    texts: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+
+
 class Steps:
     """Hides the steps that we put into a Dockerfile, and counts the others anew."""
 
-    def __init__(self, on_line: OnLine, prepared: Prepared) -> None:
+    def __init__(self, on_line: OnLine, prepared: Prepared, part: Part | None = None) -> None:
         lines = prepared.text.split("\n")
         self._ours = {lines[number - 1] for number in prepared.inserted}
         self._count = len(prepared.inserted)
+        self._part = part
         self._on_line = on_line
         self._hidden = 0
         self._hides = False
@@ -106,19 +120,28 @@ class Steps:
         if step is not None:
             self._hides = step[3] in self._ours
             self._hidden += self._hides
-            number, of = int(step[1]) - self._hidden, int(step[2]) - self._count
-            line = f"Step {number}/{of} : {step[3]}"
+            text = self._part.texts.get(step[3], step[3]) if self._part else step[3]
+            line = f"Step {self._number(step)} : {text}"
+        if line.startswith("Successfully ") and self._part:
+            return  # the whole is not built yet
         if not self._hides or line.startswith("Successfully "):
             self._on_line(line)
+
+    def _number(self, step: re.Match[str]) -> str:
+        number, of = int(step[1]) - self._hidden, int(step[2]) - self._count
+        if self._part is None:
+            return f"{number}/{of}"
+        return f"{self._part.first + number - 1}/{self._part.of}"
 
 
 @dataclass(slots=True)
 class Outcome:
     """What is known of a build so far; `containers` are those of steps that have not ended, `made`
-    the images of those that have, but for what the engine had already.
+    the images of those that have, but for what the engine had already. `command` is the last step's.
     """
 
     began: bool = False
+    command: str = ""
     image: str = ""
     error: str = ""
     containers: tuple[str, ...] = ()
@@ -126,12 +149,12 @@ class Outcome:
 
 
 class BuildOutput:
-    """The messages of a build, one after the other."""
+    """The messages of a build, one after the other; `on_line` is bounded."""
 
-    def __init__(self, on_line: OnLine, prepared: Prepared, *, limit: int) -> None:
+    def __init__(self, on_line: OnLine, prepared: Prepared, part: Part | None = None) -> None:
         self.outcome = Outcome()
         self._prepared = prepared
-        self._show = Steps(Bound(on_line, limit), prepared)
+        self._show = Steps(on_line, prepared, part)
         self._lines = Lines()
         self._last: deque[str] = deque(maxlen=_REMEMBERED)
         self._makes = False
@@ -187,6 +210,7 @@ class BuildOutput:
     def _note_images(self, line: str) -> None:
         """A FROM names an image that was there, and so does a step that the engine remembers."""
         if step := _STEP.fullmatch(line):
+            self.outcome.command = shown_command(step[3].removeprefix("RUN "))
             self._makes = not step[3].upper().startswith("FROM ")
         elif line == _CACHED:
             self._makes = False

@@ -1,7 +1,7 @@
 """One build on the engine's classic builder, which every engine has and which names its steps."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 
@@ -19,10 +19,12 @@ _MISTAKE = "parse error"  # the engine refuses a Dockerfile as a bad request
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Build:
-    """What is built: `arguments` are build arguments, `network` a network's name."""
+    """What is built: `arguments` are build arguments, `network` a network's name. One without a
+    tag is a part of a build.
+    """
 
     dockerfile: Prepared
-    tag: str
+    tag: str = ""
     arguments: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     network: str
 
@@ -36,7 +38,7 @@ async def run_build(
     try:
         error = await _ended(engine, build, context, output)
     except asyncio.CancelledError:
-        await _remove_images(engine, output.outcome.made)
+        await remove_images(engine, output.outcome.made)
         raise
     if isinstance(error, EngineError) and _MISTAKE in str(error).lower():
         raise output.failure(str(error)) from error
@@ -104,7 +106,7 @@ async def _end_early(
 def _parameters(build: Build) -> Mapping[str, object]:
     return {
         "dockerfile": DOCKERFILE,
-        "t": build.tag,
+        "t": build.tag or None,
         "rm": True,
         "forcerm": True,
         "networkmode": build.network,
@@ -127,7 +129,7 @@ async def _remove(engine: Engine, container: str) -> None:
         await engine.post(f"/containers/{container}/wait", {"condition": "removed"})
 
 
-async def _remove_images(engine: Engine, images: tuple[str, ...]) -> None:
+async def remove_images(engine: Engine, images: Sequence[str]) -> None:
     """The last first, and only these: what another build has put on top of one needs it. A build
     may print what it likes; what has a name is not one of its steps, or is all of it.
     """

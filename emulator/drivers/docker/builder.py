@@ -1,8 +1,10 @@
 """ports.Builder on an engine: its classic builder, with what of the host must reach a build."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 from emulator.decisions.build_environment import (
     BuildEnvironment,
@@ -16,10 +18,13 @@ from emulator.drivers.docker.base_images import BASE_LABELS, BaseImages, import_
 from emulator.drivers.docker.build_context import IGNORE, Keep, context, end_of_archive, member
 from emulator.drivers.docker.build_environment import HostEnvironment, read_host
 from emulator.drivers.docker.build_network import ensure_network, gateway_of, network_name
-from emulator.drivers.docker.build_output import BuildOutput, OnLine
+from emulator.drivers.docker.build_output import Bound, BuildOutput, OnLine
 from emulator.drivers.docker.build_run import Build, run_build, shown
+from emulator.drivers.docker.build_watch import BuildWatch, Running
 from emulator.drivers.docker.buildkit import has_buildkit, refusal, run_buildkit
+from emulator.drivers.docker.cached_build import CachedBuild, CachedBuilds
 from emulator.drivers.docker.engine import Engine
+from emulator.drivers.docker.host import Hosts
 from emulator.drivers.docker.image_events import ImageEvents
 from emulator.drivers.docker.labels import ROLE, Role, labels
 from emulator.drivers.docker.pull import Images
@@ -62,6 +67,9 @@ class DockerBuilder:
         self._repository = repository
         self._variables = environment
         self._limits = limits
+        self._clock = clock
+        self._hosts = Hosts(engine)
+        self._cached_builds = CachedBuilds(engine)
         self._bases = tuple(bases)
         self._images = Images(engine, clock, environment)
         self._image_events = ImageEvents(engine, clock)
@@ -86,30 +94,76 @@ class DockerBuilder:
 
     async def build(self, request: BuildRequest, on_line: OnLine) -> str:
         limit = asyncio.timeout(self._limits.build)
+        watch = await self._watch()
+        await watch.check_disk()
         try:
             async with limit:
-                return await self._build(request, on_line)
+                return await _watched(self._build(request, on_line, watch), watch, limit)
         except TimeoutError as error:
             if not limit.expired():
                 raise
-            raise BuildError(
+            raise watch.error or BuildError(
                 f"The build took longer than {self._limits.build:g} s (the limit `build`)."
             ) from error
 
-    async def _build(self, request: BuildRequest, on_line: OnLine) -> str:
+    async def _watch(self) -> BuildWatch:
+        host = await self._hosts.here()
+        root = Path(host.root) if host.shared else None
+        limit = self._limits.build_size
+        return BuildWatch(self._engine, self._clock, limit=limit, root=root)
+
+    async def _build(self, request: BuildRequest, on_line: OnLine, watch: BuildWatch) -> str:
+        on_line = Bound(on_line, self._limits.build_log)
         given = request.arguments
         dockerfile = await self._with_images_at_hand(request.dockerfile, on_line, given)
         around = await self._surroundings(on_line)
+        if request.caches:
+            cached = await self._cached(request, dockerfile, around)
+            under_way = self._cached_builds.begin(cached, on_line)
+            watch.running = lambda: under_way.running
+            return await under_way.run()
+        return await self._build_at_once(request, dockerfile, around, watch, on_line)
+
+    async def _cached(
+        self, request: BuildRequest, dockerfile: str, around: _Surroundings
+    ) -> CachedBuild:
+        keep = await self._chosen(request)
+
+        def context_for(prepared: Prepared, with_source: bool) -> AsyncGenerator[bytes, None]:  # noqa: FBT001 - a callback
+            return (
+                self._archived(request, prepared, keep) if with_source else context(prepared.text)
+            )
+
+        return CachedBuild(
+            dockerfile=dockerfile,
+            tag=request.tag,
+            environment=around.environment,
+            network=around.network,
+            part_labels=_BUILD_LABELS,
+            labels=self._labels(request),
+            caches=request.caches,
+            context=context_for,
+        )
+
+    async def _build_at_once(
+        self,
+        request: BuildRequest,
+        dockerfile: str,
+        around: _Surroundings,
+        watch: BuildWatch,
+        on_line: OnLine,
+    ) -> str:
         build = Build(
             dockerfile=insert_prelude(
                 dockerfile, around.environment, _BUILD_LABELS, self._labels(request)
             ),
             tag=request.tag,
-            arguments={**around.environment.arguments, **given},
+            arguments={**around.environment.arguments, **request.arguments},
             network=around.network,
         )
-        output = BuildOutput(on_line, build.dockerfile, limit=self._limits.build_log)
-        sent = await self._context(request, build.dockerfile)
+        output = BuildOutput(on_line, build.dockerfile)
+        watch.running = lambda: Running(output.outcome.containers, output.outcome.command)
+        sent = self._archived(request, build.dockerfile, await self._chosen(request))
         if what := needs_buildkit(dockerfile):
             return await self._build_with_buildkit(build, sent, output, what)
         return await run_build(self._engine, build, sent, output)
@@ -141,7 +195,7 @@ class DockerBuilder:
             arguments=environment.arguments,
             network=around.network,
         )
-        output = BuildOutput(on_line, prepared, limit=self._limits.build_log)
+        output = BuildOutput(Bound(on_line, self._limits.build_log), prepared)
         try:
             return await run_build(self._engine, build, context(prepared.text), output)
         except BuildError as error:
@@ -200,11 +254,10 @@ class DockerBuilder:
             return await self._base_images.made(base, on_line)
         return image
 
-    async def _context(
-        self, request: BuildRequest, prepared: Prepared
+    def _archived(
+        self, request: BuildRequest, prepared: Prepared, keep: Keep | None
     ) -> AsyncGenerator[bytes, None]:
         tree = self._repository.archive(request.repository, request.tree, request.paths)
-        keep = await self._chosen(request)
         return context(prepared.text, request.files, tree, keep)
 
     async def _chosen(self, request: BuildRequest) -> Keep | None:
@@ -226,3 +279,21 @@ class DockerBuilder:
         text = await self._repository.read(request.repository, blobs[named])
         ignore = read_dockerignore(text.decode(errors="replace"))
         return lambda path: path not in dropped and not ignore.ignores(path)
+
+
+async def _watched(
+    build: Coroutine[Any, Any, str], watch: BuildWatch, limit: asyncio.Timeout
+) -> str:
+    """The build's result, or its error without a group around it."""
+    failure: Exception | None = None
+    image = ""
+    async with asyncio.TaskGroup() as group:
+        watching = group.create_task(watch.follow(limit))
+        try:
+            image = await build
+        except Exception as error:  # noqa: BLE001 - raised below
+            failure = error
+        watching.cancel()
+    if failure is not None:
+        raise failure
+    return image

@@ -20,7 +20,8 @@ class Host:
     `dials`: its containers' addresses can be dialled from here.
 
     `processors` bounds what one container may be promised. `mtu` of the way out, None for
-    Docker's default. `gateway` is what published ports are bound to and dialled at.
+    Docker's default. `gateway` is what published ports are bound to and dialled at, `root` the
+    engine's directory.
     """
 
     shared: bool
@@ -30,6 +31,7 @@ class Host:
     init: bool
     mtu: int | None
     gateway: str = "127.0.0.1"
+    root: str = ""
 
 
 class Hosts:
@@ -57,6 +59,7 @@ async def find_host(engine: Engine) -> Host:
         init=bool(info.get("InitBinary")),
         mtu=await asyncio.to_thread(_default_mtu) if shared else None,
         gateway=engine.connection.hostname,
+        root=info["DockerRootDir"],
     )
 
 

@@ -11,10 +11,12 @@ INSTANCE = f"{_PREFIX}instance"
 DEPLOYMENT = f"{_PREFIX}deployment"
 FINGERPRINT = f"{_PREFIX}fingerprint"
 PORT = f"{_PREFIX}port"
+LAYER = f"{_PREFIX}layer"  # of what the image was made
+CACHE = f"{_PREFIX}cache"  # the tool
 
 
 class Role(StrEnum):
-    """What a container, an image or a network is for."""
+    """What a container, an image, a network or a volume is for."""
 
     INSTANCE = "instance"
     SANDBOX = "sandbox"  # holds an instance's network
@@ -23,6 +25,7 @@ class Role(StrEnum):
     BUILD = "build"
     BASE = "base"
     REGISTRY = "registry"
+    CACHE = "cache"
 
 
 def labels(owner: str, role: Role, **more: object) -> dict[str, str]:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import Final
 
+from emulator.drivers.docker.caches import remove_volume
 from emulator.drivers.docker.containers import remove_container
 from emulator.drivers.docker.engine import ConflictError, Engine, Json, NotFoundError
 from emulator.drivers.docker.labels import ROLE, SERVICE, Role, labelled
@@ -25,7 +26,7 @@ _OURS: Final = "apprunner-emulator/"
 
 
 class Leftovers:
-    """All but instances: helpers, networks and images."""
+    """All but instances: helpers, networks, images and caches of builds."""
 
     def __init__(self, engine: Engine, owner: str, clock: Clock, limits: Limits) -> None:
         self._engine = engine
@@ -39,9 +40,11 @@ class Leftovers:
         return made + 1 < self._since or self._clock.now() - made > age
 
     async def clear(self, service: ServiceId) -> None:
-        """The service's helpers, then its network."""
+        """The service's helpers, then its network and its builds' caches."""
         for container in await self._containers(service=service):
             await remove_container(self._engine, container["Id"])
+        for volume in await self._volumes(service=service):
+            await remove_volume(self._engine, volume["Name"])
         for network in await self._networks(service=service):
             await self._remove_network(network)
 
@@ -49,6 +52,7 @@ class Leftovers:
         found = (
             self._sweep_containers(everything=not services),
             self._sweep_networks(services),
+            self._sweep_volumes(services),
             self._sweep_images(images, everything=not services),
             self._sweep_steps(),
         )
@@ -73,6 +77,13 @@ class Leftovers:
         service = network["Labels"].get(SERVICE)
         made = parse_time(network["Created"]) or Epoch(0)
         return service is not None and service not in services and self.old(made, NEW_SERVICE)
+
+    async def _sweep_volumes(self, services: Sequence[ServiceId]) -> AsyncIterator[str]:
+        """Those of services that are gone; one that a build is using cannot be removed."""
+        for volume in await self._volumes():
+            gone = volume["Labels"].get(SERVICE) not in services
+            if gone and await remove_volume(self._engine, volume["Name"]):
+                yield f"cache {volume['Name']}"
 
     async def _sweep_images(self, images: Sequence[str], *, everything: bool) -> AsyncIterator[str]:
         """By our own names: one that a user gave, to this image or one made from it, stays."""
@@ -105,6 +116,12 @@ class Leftovers:
             "/containers/json", {"all": True, "filters": filters}
         )
         return found
+
+    async def _volumes(self, service: ServiceId | None = None) -> list[Json]:
+        found = await self._engine.get(
+            "/volumes", {"filters": labelled(self._owner, Role.CACHE, service=service)}
+        )
+        return list(found["Volumes"] or ())
 
     async def _networks(self, service: ServiceId | None = None) -> list[Json]:
         found: list[Json] = await self._engine.get(

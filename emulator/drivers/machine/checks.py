@@ -60,7 +60,7 @@ async def check_disk(check: str, directory: Path) -> Finding:
         check=check,
         ok=free >= ENOUGH_DISK,
         detail=f"{free / 1e9:.1f} GB free in {there}",
-        remedy="free at least 2 GB: apprunner prune, docker system prune",
+        remedy="free at least 2 GB: apprunner prune --caches, docker system prune",
     )
 
 
