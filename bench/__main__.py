@@ -1,6 +1,6 @@
 """What the emulator costs and how fast it is, against a peer measured in the same run.
 
-    python -m bench [name ...]     names: start, commit, dev, frozen, zero, idle, deployments, api
+    python -m bench [name ...]     names: start, commit, dev, builds, frozen, zero, idle, deployments, api
 
 Medians; ratios hold better than absolutes. Everything runs on this machine's loopback, bounded in
 count and time, in a state directory of its own that is removed at the end.
@@ -10,6 +10,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -21,7 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
-from bench import api, dev
+from bench import api, builds, dev
 
 ROOT = Path(__file__).resolve().parent.parent
 APP = ROOT / "sample_apps" / "python"
@@ -193,6 +194,54 @@ def bench_dev() -> None:
     over = statistics.median(took) - statistics.median(boot)
     report("dev", f"save -> new version answers   {ms(took)}")
     report("dev", f"the application's own boot    {ms(boot)}; over it {over * 1000:.0f} ms")
+
+
+def bench_builds() -> None:
+    """What it takes from `apprunner deploy` to the first answer, and in builds alone."""
+    with emulator() as e:
+        first = []
+        for n in range(4):
+            path = e.directory / f"first{n}"
+            shutil.copytree(builds.SAMPLES / "flask", path)
+            builds.write(path, builds.CASES[0], 900 + n)
+            git(path, "init", "-q", "-b", "main")
+            commit(path, "0")
+            began = time.perf_counter()
+            e.run("deploy", str(path), "--name", path.name)
+            first.append(time.perf_counter() - began)
+            e.run("delete", path.name)
+        report("builds", f"Flask, first deployment, pip's cache warm  {ms(first[1:])}")
+        for case in builds.CASES:
+            _changed_dependencies(e, case)
+
+
+def _changed_dependencies(e: Emulator, case: builds.Case, rounds: int = 5) -> None:
+    """In turns, since the machine is never the same twice."""
+    path = e.directory / f"{case.sample}-{len(case.name)}"
+    shutil.copytree(builds.SAMPLES / case.sample, path)
+    builds.write(path, case, 0)
+    git(path, "init", "-q", "-b", "main")
+    commit(path, "0")
+    port = port_of(e.json("deploy", str(path), "--name", path.name)["Emulator"]["LocalUrl"])
+    mine, plain = [], []
+    base = builds.base_in(e.run("logs", path.name, "--build"))
+    with builds.peer(e.directory / f"peer-{path.name}", base) as peer:
+        for n in range(1, rounds + 1):
+            builds.write(path, case, n)
+            commit(path, str(n))
+            poll(port, str(n), within=300)
+            mine.append(_build_seconds(e, path.name))
+            plain.append(peer.seconds(case, n))
+    e.run("delete", path.name)
+    ratio = statistics.median(mine) / statistics.median(plain)
+    report("builds", f"{case.name}: changed, the build      {ms(mine)}")
+    report("builds", f"{case.name}: docker build            {ms(plain)}; ratio {ratio:.2f}")
+
+
+def _build_seconds(e: Emulator, name: str) -> float:
+    """Of the last build, as the event log says."""
+    said = re.findall(r"application source code\. \(([\d.]+) s\)", e.run("events", name))
+    return float(said[-1])
 
 
 def states(e: Emulator, name: str = "bench") -> list[str]:
@@ -447,6 +496,7 @@ BENCHES = {
     "start": bench_start,
     "commit": bench_commit,
     "dev": bench_dev,
+    "builds": bench_builds,
     "frozen": bench_frozen,
     "zero": bench_zero,
     "idle": bench_idle,
