@@ -23,9 +23,8 @@ from pathlib import Path
 from typing import Self
 
 from bench import api, builds, dev
+from bench.apps import EXPRESS, FLASK, PYTHON, App, boots
 
-ROOT = Path(__file__).resolve().parent.parent
-APP = ROOT / "sample_apps" / "python"
 COMMAND = [sys.executable, "-m", "emulator"]
 ROUNDS = 10
 
@@ -76,9 +75,9 @@ def emulator() -> Iterator[Emulator]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def repository(directory: Path) -> Path:
-    """The Python sample in a git repository of its own."""
-    shutil.copytree(APP, directory)
+def repository(directory: Path, app: App = PYTHON) -> Path:
+    """An application in a git repository of its own."""
+    shutil.copytree(app.source, directory)
     git(directory, "init", "-q", "-b", "main")
     commit(directory, "0")
     return directory
@@ -154,46 +153,55 @@ def bench_start() -> None:
     report("start", f"start -d -> Ready.       {ms(took)}")
 
 
-def deployed(e: Emulator, *options: str, name: str = "bench") -> tuple[Path, int]:
-    path = repository(e.directory / name)
+def deployed(
+    e: Emulator, *options: str, name: str = "bench", app: App = PYTHON
+) -> tuple[Path, int]:
+    path = repository(e.directory / name, app)
     described = e.json("deploy", str(path), "--name", name, *options)
     return path, port_of(described["Emulator"]["LocalUrl"])
 
 
+def over_boot(took: list[float], boot: list[float]) -> str:
+    """What is not the application's own doing; the first two rounds are for the caches."""
+    over = statistics.median(took[2:]) - statistics.median(boot[2:])
+    return f"{ms(took[2:])}; its own boot {ms(boot[2:])}; over it {over * 1000:.0f} ms"
+
+
 def bench_commit() -> None:
-    with emulator() as e:
-        path, port = deployed(e)
-        whole, after = [], []
-        for n in range(1, ROUNDS + 3):
-            until(lambda: e.json("describe", "bench")["Status"] == "RUNNING")
-            time.sleep(1.5)  # the standby is made in peace, as between two real commits
-            began = time.perf_counter()
-            commit(path, str(n))
-            committed = time.perf_counter()
-            answered = poll(port, str(n))
-            whole.append(answered - began)
-            after.append(answered - committed)
-    report("commit", f"start of git commit -> new version answers {ms(whole[2:])}")
-    report("commit", f"git commit returned -> new version answers {ms(after[2:])}")
+    for app in (FLASK, EXPRESS):
+        with emulator() as e:
+            path, port = deployed(e, app=app)
+            image, _ = image_of(e)
+            took, after, boot = [], [], []
+            for n in range(1, ROUNDS + 3):
+                until(lambda: e.json("describe", "bench")["Status"] == "RUNNING")
+                time.sleep(2.0)  # the standby is made in peace, as between two real commits
+                began = time.perf_counter()
+                commit(path, str(n))
+                committed = time.perf_counter()
+                answered = poll(port, str(n))
+                took.append(answered - began)
+                after.append(answered - committed)
+                boot += boots(image, path, app, 1)
+        report("commit", f"{app.name}: git commit -> it answers {over_boot(took, boot)}")
+        report("commit", f"{app.name}: git commit returned -> it answers {over_boot(after, boot)}")
 
 
 def bench_dev() -> None:
-    with emulator() as e:
-        path = repository(e.directory / "bench")
-        with dev.developing(COMMAND, e.environment, path):
-            port = port_of(e.json("describe", "bench")["Emulator"]["LocalUrl"])
-            image, _ = image_of(e)
-            took, boot = [], []
-            for n in range(1, ROUNDS + 3):
-                time.sleep(2.0)  # the standby is made in peace, as between two real saves
-                began = time.perf_counter()
-                (path / "version.txt").write_text(f"{n}\n")
-                took.append(poll(port, str(n)) - began)
-                boot += dev.boots(image, path, 1)
-    took, boot = took[2:], boot[2:]
-    over = statistics.median(took) - statistics.median(boot)
-    report("dev", f"save -> new version answers   {ms(took)}")
-    report("dev", f"the application's own boot    {ms(boot)}; over it {over * 1000:.0f} ms")
+    for app in (PYTHON, FLASK, EXPRESS):
+        with emulator() as e:
+            path = repository(e.directory / "bench", app)
+            with dev.developing(COMMAND, e.environment, path):
+                port = port_of(e.json("describe", "bench")["Emulator"]["LocalUrl"])
+                image, _ = image_of(e)
+                took, boot = [], []
+                for n in range(1, ROUNDS + 3):
+                    time.sleep(2.0)  # the standby is made in peace, as between two real saves
+                    began = time.perf_counter()
+                    (path / "version.txt").write_text(f"{n}\n")
+                    took.append(poll(port, str(n)) - began)
+                    boot += boots(image, path, app, 1)
+        report("dev", f"{app.name}: save -> it answers {over_boot(took, boot)}")
 
 
 def bench_builds() -> None:
@@ -438,7 +446,7 @@ def bench_api() -> None:
         address = e.json("status")["Addresses"]["Api"]
         ask = api.Api(address)
         base, _ = image_of(e)
-        with api.image(base, APP):
+        with api.image(base, PYTHON.source):
             began_to_run = [_created(e, ask, f"made{n}") for n in range(5)]
             report("api", f"CreateService -> RUNNING and answering {ms(began_to_run)}")
             arn = e.json("describe", "bench")["ServiceArn"]
