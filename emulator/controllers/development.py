@@ -118,17 +118,18 @@ class Session:
         if serving is None or serving.commit is None:
             return ""
         with suppress(RepositoryError):
-            self._files = await self._listed(
-                await self._ports.repository.tree(self._source.repository, serving.commit, "")
-            )
-            return await self._inside(serving.commit)
+            tree = await self._ports.repository.tree(self._source.repository, serving.commit, "")
+            self._files = await self._listed(tree)
+            return await self._inside(tree)
         return ""
 
-    async def _inside(self, name: str) -> str:
-        """The tree of the source directory in a commit or a tree."""
+    async def _inside(self, tree: str) -> str:
+        """The tree of the source directory in the repository's."""
         source = self._source
         directory = source.source_directory.strip("/")
-        return await self._ports.repository.tree(source.repository, name, directory)
+        if not directory:
+            return tree
+        return await self._ports.repository.tree(source.repository, tree, directory)
 
     async def _listed(self, tree: str) -> Mapping[str, tuple[str, str]]:
         files = await self._ports.repository.files(self._source.repository, tree)

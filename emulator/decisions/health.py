@@ -10,6 +10,7 @@ from emulator.model.configuration import HealthCheck
 from emulator.model.instance import Health
 
 FIRST_PAUSE = 0.005  # seconds between the first probes of a starting instance
+GROWTH = 1.1  # a pause is a tenth of the time since the start: so late is it noticed at most
 LONGEST_PAUSE = 0.25
 LONGEST_BACK_OFF = 60.0
 
@@ -39,7 +40,7 @@ def pause(streak: Streak, check: HealthCheck, probes: int) -> float:
     """Seconds until the next probe: eager while starting, the check's interval afterwards."""
     if streak.health is not Health.UNKNOWN:
         return float(check.interval)
-    return min(LONGEST_PAUSE, FIRST_PAUSE * 1.2 ** min(probes, 50))
+    return min(LONGEST_PAUSE, FIRST_PAUSE * GROWTH ** min(probes, 100))
 
 
 def back_off(crashes: int) -> float:

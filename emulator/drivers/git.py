@@ -123,16 +123,18 @@ class GitRepositories:
     async def resolve(self, repository: str, branch: str) -> Commit:
         place = await self._find(repository)
         wanted = f"refs/heads/{branch}"
-        form = "--format=%(refname)%00%(objectname)%00%(subject)"
+        form = "--format=%(refname)%00%(objectname)%00%(tree)%00%(subject)"
         for line in await self._references(place, form, wanted):
-            name, commit, subject = line.split("\0", 2)
+            name, commit, tree, subject = line.split("\0", 3)
             if name == wanted:
-                return Commit(id=commit, subject=subject)
+                return self._remember(place, Commit(id=commit, subject=subject), tree)
         raise RepositoryError(await self._why_no_branch(place, branch))
 
     async def commit(self, repository: str, commit: str) -> Commit:
         """`commit` may be abbreviated."""
         place = await self._find(repository)
+        if (known := self._memory.get(("commit", place.directory, commit), Commit)) is not None:
+            return known
         question = f"{_checked(commit)}^{{commit}}\n".encode()
         answer = await self._git(place, "cat-file", "--batch", data=question)
         head, _, text = answer.partition(b"\n")
@@ -141,6 +143,12 @@ class GitRepositories:
                 return Commit(id=name.decode(), subject=_subject(text))
             case _:
                 raise RepositoryError(_no_object(place, commit))
+
+    def _remember(self, place: _Place, commit: Commit, tree: str) -> Commit:
+        """What is asked next, usually, and can never change."""
+        self._memory.put(("commit", place.directory, commit.id), commit, len(commit.subject))
+        self._memory.put(("tree", place.directory, commit.id, ""), tree, len(tree))
+        return commit
 
     async def tree(self, repository: str, commit: str, directory: str) -> str:
         place, path = await self._find(repository), _inside(directory)

@@ -32,8 +32,12 @@ def realistic(machine, speed=1.0, kill_at=None):
 
 async def seen(emulator):
     """The newest operation and the service's status, as a client may ask for them."""
-    newest = (await emulator.operations())[0]
-    return newest, str(emulator.platform.ledger("hello").service.status)
+    ledger = emulator.platform.ledger("hello")
+    while True:
+        newest = (await emulator.operations())[0]
+        if newest.endswith(("PENDING", "IN_PROGRESS")) is (ledger.operation is not None):
+            return newest, str(ledger.service.status)
+        await emulator.machine.clock.sleep(0.001)  # stored first, mirrored in memory after
 
 
 async def polled(emulator, *, within=1000.0):

@@ -54,9 +54,12 @@ class Fuse:
         self.count = 0
         self.blown = False
 
-    def step(self) -> None:
+    def check(self) -> None:
         if self.blown:
             raise Killed
+
+    def step(self) -> None:
+        self.check()
         self.count += 1
         if self.count == self.at:
             self.blown = True
@@ -64,11 +67,14 @@ class Fuse:
 
 
 class Guarded:
-    """A port whose every asynchronous call has a kill point before and after it."""
+    """A port whose every asynchronous call has a kill point before and after it, if it has
+    `effects`: one that only asks dies with the rest.
+    """
 
-    def __init__(self, port: object, fuse: Fuse) -> None:
+    def __init__(self, port: object, fuse: Fuse, *, effects: bool = True) -> None:
         self._port = port
         self._fuse = fuse
+        self._step = fuse.step if effects else fuse.check
 
     def __getattr__(self, name: str):
         attribute = getattr(self._port, name)
@@ -80,9 +86,9 @@ class Guarded:
 
     def _guard(self, call: Callable) -> Callable:
         async def guarded(*args, **more):
-            self._fuse.step()
+            self._step()
             result = await call(*args, **more)
-            self._fuse.step()
+            self._step()
             return result
 
         return guarded
@@ -134,7 +140,7 @@ class Machine:
             instances=Guarded(self.instances, fuse),
             builder=Guarded(self.builder, fuse),
             repository=Guarded(self.repository, fuse),
-            probe=Guarded(self.probe, fuse),
+            probe=Guarded(self.probe, fuse, effects=False),
             logs=self.logs,
             secrets=self.secrets,
             registry=self.registry,

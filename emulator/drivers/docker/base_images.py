@@ -55,6 +55,7 @@ class BaseImages:
         self._make = make
         self._variables = variables
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._known: dict[tuple[BaseImage, str | None], Base] = {}
 
     async def reference(self, base: BaseImage, on_line: OnLine) -> Base:
         """The public image if it is here or can be pulled, else one made from packages.
@@ -62,9 +63,18 @@ class BaseImages:
         One that was made before comes before a pull: nobody waits for a registry again.
         """
         async with self._locks[base.image]:
-            if await self._images.find(base.image) or await self._pulled(base, on_line):
-                return Base(await self._completed(base, on_line), base.image_version)
-            return Base(await self.made(base, on_line), base.packages_version)
+            public = await self._images.find(base.image)
+            known = self._known.get((base, public))
+            if known is None or await self._images.find(known.reference) is None:
+                known = await self._found(base, public, on_line)
+                if not base.completion or known.reference != base.image:  # else it is tried again
+                    self._known[base, public] = known
+            return known
+
+    async def _found(self, base: BaseImage, public: str | None, on_line: OnLine) -> Base:
+        if public or await self._pulled(base, on_line):
+            return Base(await self._completed(base, on_line), base.image_version)
+        return Base(await self.made(base, on_line), base.packages_version)
 
     async def _completed(self, base: BaseImage, on_line: OnLine) -> str:
         """The public image, with what the runtime promises and it lacks."""
