@@ -29,8 +29,8 @@ View = Mapping[str, Any]
     " Ctrl-C; .gitignore is honoured. Each save is a line: what changed, and how long until it"
     " answered; the application's log is between them. What fails to build or to start is shown,"
     " and the last good state serves on.\n\n"
-    "The service is created from what is committed if there is none. Commits wait; at the end it"
-    " serves the branch's newest one."
+    "The service is created from what is committed if there is none. Commits wait; at the end what"
+    " was deployed last serves again, or the newest commit where those are deployed automatically."
 )
 @context.json_option
 def command(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - see deploy.Wish

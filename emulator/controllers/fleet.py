@@ -60,6 +60,7 @@ class Fleet:
         self.launching: dict[InstanceId, RevisionId] = {}
         self.start_failures: dict[RevisionId, str] = {}
         self.preparing = False
+        self.warm: set[InstanceId] = set()  # of the standbys, by how they were asked for
         self.crashes = Crashes()
         self._ledger = ledger
         self._equipment = equipment
@@ -127,6 +128,7 @@ class Fleet:
 
     async def _vanished(self, instance: ObservedInstance) -> None:
         vitals = self._vitals.pop(instance.id, Vitals())
+        self.warm.discard(instance.id)
         self._rest_locks.pop(instance.id, None)
         if instance.started_at is not None and not vitals.reported:
             await self._ended(instance, vitals, removed=True)
@@ -215,6 +217,7 @@ class Fleet:
         self._view.pop(instance, None)
         self._vitals.pop(instance, None)
         self._births.pop(instance, None)
+        self.warm.discard(instance)
         self._rest_locks.pop(instance, None)
 
     # -- coming ----------------------------------------------------------------------------------
@@ -281,6 +284,8 @@ class Fleet:
             await self._engine.prepare(id_, self._ledger.service, revision, warm=warm)
         finally:
             self.preparing = False
+        if warm:
+            self.warm.add(id_)
         self._see(self._described(id_, revision, ContainerState.CREATED))
 
     # -- going -----------------------------------------------------------------------------------

@@ -167,6 +167,7 @@ class Worker:
             start_failures=self._fleet.start_failures,
             busy=frozenset(self._fleet.jobs.busy),
             preparing=self._fleet.preparing,
+            warm=frozenset(self._fleet.warm),
             closing=self._closing,
             closed=self._closed,
             held_until=self._fleet.crashes.held_until,
@@ -204,8 +205,7 @@ class Worker:
         if self.ledger.serving is None:
             return 0, None
         if self._memory is None:
-            serving = self._fleet.of(self.ledger.serving)
-            running = len([i for i in serving if i.observed.state is not ContainerState.EXITED])
+            running = self._found_running()
             self._memory = scaling.Memory(size=running, enough=running, since=now)
         extensions = self._configuration.extensions
         decision = scaling.decide(
@@ -219,6 +219,16 @@ class Worker:
         if old != decision.size and self.ledger.operation is None:
             await self.ledger.say(narration.scaled(old, decision.size, decision.reason))
         return decision.size, decision.due
+
+    def _found_running(self) -> int:
+        """Instances of what serves, as the emulator before left them. One at least where it was
+        killed while a working tree served: nobody knows that any more, and requests came for it.
+        """
+        instances = self._fleet.instances()
+        serving = [i for i in instances if i.revision == self.ledger.serving]
+        running = [i for i in serving if i.observed.state is not ContainerState.EXITED]
+        unknown = [i for i in instances if i.runs and self.ledger.revision(i.revision) is None]
+        return max(len(running), min(1, len(unknown)))
 
     # -- acting --------------------------------------------------------------------------------
 

@@ -46,7 +46,7 @@ class Situation:
     back-off after crashes of the serving revision. `closing` tells that the service's remains
     are being removed. `candidate` is a state of the working tree that is being tried beside what
     serves (or what is committed, once that is to serve again); `developing`: working-tree mode is
-    on, `holding`: commits wait for its end.
+    on, `holding`: commits wait for its end; `warm` are standbys that were made for it.
     """
 
     now: Epoch
@@ -65,6 +65,7 @@ class Situation:
     start_failures: Mapping[RevisionId, str] = field(default_factory=dict)
     busy: frozenset[InstanceId] = frozenset()
     preparing: bool = False
+    warm: frozenset[InstanceId] = frozenset()
     closing: bool = False
     closed: bool = False
     held_until: Epoch | None = None
@@ -522,7 +523,8 @@ def _starts(s: Situation, wanted: Mapping[RevisionId, tuple[Revision, int]]) -> 
         if held or _target_failed(s, revision):
             continue
         have = len(_of(s, revision)) + s.launching.get(revision.id, 0)
-        standbys = [i.id for i in _created(s) if i.observed.fingerprint == revision.fingerprint]
+        fitting = [i.id for i in _created(s) if i.observed.fingerprint == revision.fingerprint]
+        standbys = sorted(fitting, key=lambda i: i not in s.warm)
         for n in range(have, count):
             standby = next((i for i in standbys if i not in taken), None)
             if standby is not None:
@@ -599,12 +601,16 @@ def _standbys(
     *,
     taken: Collection[InstanceId | None],
 ) -> Iterable[Action]:
-    """One prepared instance that fits what serves, so that the way back is short; no others."""
+    """One prepared instance that fits what serves, so that the way back is short; no others.
+
+    In working-tree mode a warm one takes the place of a cold one, once it is there.
+    """
     fits = {revision.fingerprint for revision, _ in wanted.values()}
     free = [i for i in _created(s) if i.id not in taken]
-    spare = [i for i in free if s.standby and i.observed.fingerprint in fits]
+    fitting = [i for i in free if s.standby and i.observed.fingerprint in fits]
+    spare = [i for i in fitting if not s.developing or i.id in s.warm]
     for i in free:
-        if i not in spare[:1]:
+        if i not in (spare or fitting)[:1]:
             yield Remove(i.id)
     ready = s.standby and s.operation is None and s.serving is not None and bool(wanted)
     ready = ready and s.candidate is None

@@ -2,7 +2,8 @@
 
 The index and the new objects are ours, in a directory beside the empty repository that everything
 else is read through; of the user's repository only HEAD is read, and its objects are borrowed (git
-renews the date of one that it would have made again: its own care that no clean-up takes it). So a
+renews the date of one that it would have made again: its own care that no clean-up takes it), and
+its index is asked for what was added although it is ignored (`git add -f`). So a
 working tree is deployed by its id like any commit's, and the same content has the same id.
 
 Only what `git add --all` would take is in it: what is ignored is not, and neither is what editors
@@ -95,6 +96,8 @@ class WorkingTree:
     origin: Origin
     _head: str | None = None
     _form: str = "sha1"
+    _forced: tuple[str, ...] = ()
+    _asked: tuple[int, int] = (0, 0)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def snapshot(self) -> str:
@@ -123,21 +126,41 @@ class WorkingTree:
         """An index of ours that knows what is committed: that is never ignored."""
         head = await self._committed()
         await asyncio.to_thread(self._make_directories)
-        if head == self._head:
+        forced = await self._added_by_force()
+        if (head, forced) == (self._head, self._forced):
             return
-        if self._head is None:
+        if self._head is None or forced != self._forced:
+            self._head = None
             await asyncio.to_thread(self.origin.index.unlink, missing_ok=True)
         if head:
             merge = ("-m",) if self._head else ()  # keeps what is known of unchanged files
             self._head, self._form = None, "sha1" if len(head) <= SHA1_DIGITS else "sha256"
             await self._git("read-tree", *merge, head)
-        self._head = head
+        if forced:
+            named = ("--pathspec-from-file=-", "--pathspec-file-nul")
+            data = b"\0".join(map(os.fsencode, forced))
+            await self._git("add", "--force", "--ignore-errors", *named, data=data)
+        self._head, self._forced = head, forced
 
     async def _committed(self) -> str:
         """The tree of HEAD, "" where nothing is committed yet."""
         environment = {**self.origin.environment, "GIT_DIR": str(self.origin.directory)}
         argv = ("git", *self.origin.safe, "rev-parse", "--quiet", "--verify", "HEAD^{tree}")
         return (await self._answer(argv, environment, quietly=True)).decode().strip()
+
+    async def _added_by_force(self) -> tuple[str, ...]:
+        """What the user's own index has although it is ignored; asked when that has changed."""
+        index = self.origin.directory / "index"
+        seen = await asyncio.to_thread(_stamp, index)
+        if seen == self._asked:
+            return self._forced
+        environment = {**self.origin.environment, "GIT_DIR": str(self.origin.directory)}
+        question = ("ls-files", "-z", "--cached", "--ignored", "--exclude-standard")
+        argv = ("git", *self.origin.safe, *question)
+        answer = await self._answer(argv, environment, quietly=True)
+        self._asked = seen
+        paths = [os.fsdecode(path) for path in answer.split(b"\0") if path]
+        return await asyncio.to_thread(_those_there, self.origin.root, paths)
 
     def _make_directories(self) -> None:
         origin = self.origin
@@ -152,7 +175,7 @@ class WorkingTree:
     def _users_own(self) -> Path:
         return Path(self.origin.environment.get("HOME", "/nonexistent"), ".config/git/ignore")
 
-    async def _git(self, *arguments: str) -> bytes:
+    async def _git(self, *arguments: str, data: bytes | None = None) -> bytes:
         origin = self.origin
         environment = {
             **origin.environment,
@@ -164,14 +187,21 @@ class WorkingTree:
         }
         exclude = ("-c", f"core.excludesFile={origin.exclude}")
         argv = ("git", *origin.safe, *SAME_AS_COMMITTED, *exclude, *arguments)
-        return await self._answer(argv, environment)
+        return await self._answer(argv, environment, data=data)
 
     async def _answer(
-        self, argv: Sequence[str], environment: Mapping[str, str], *, quietly: bool = False
+        self,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        data: bytes | None = None,
+        quietly: bool = False,
     ) -> bytes:
-        root = str(self.origin.root)
+        root, limit = str(self.origin.root), PATIENCE
         try:
-            finished = await run(*argv, environment=environment, cwd=root, timeout=PATIENCE)
+            finished = await run(
+                *argv, input=data, environment=environment, cwd=root, timeout=limit
+            )
         except ProcessError as error:
             raise RepositoryError(f"git cannot read the files of {root}: {error}") from error
         if finished.code and not quietly:
@@ -252,6 +282,17 @@ class _Looks:
                 path = f"{directory}/{entry.name}" if directory else entry.name
                 if entry.name != ".git" and path not in self._ignored:
                     yield path, entry
+
+
+def _those_there(root: Path, paths: Sequence[str]) -> tuple[str, ...]:
+    return tuple(sorted(path for path in paths if os.path.lexists(root / path)))
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    with suppress(OSError):
+        seen = file.stat()
+        return seen.st_mtime_ns, seen.st_size
+    return 0, 0
 
 
 def _below(path: str, directory: str) -> bool:

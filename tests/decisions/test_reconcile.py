@@ -61,6 +61,14 @@ class TestSteadyState:
         misfit = instance("misfit", None, state=ContainerState.CREATED, fits=R2, idle_since=None)
         assert Remove(misfit.id) in actions(service(revision=R1), OLD, misfit, serving=R1)
 
+    def test_in_working_tree_mode_a_warm_standby_takes_a_cold_one_s_place_when_it_is_there(self):
+        warm = instance("warm", None, state=ContainerState.CREATED, fits=R1, idle_since=None)
+        s = situation(service(revision=R1), OLD, STANDBY, serving=R1, developing=True)
+        assert plan(s).actions == (Prepare(R1, warm=True),)
+        s = replace(s, instances=(OLD, STANDBY, warm), warm=frozenset({warm.id}))
+        assert plan(s).actions == (Remove(STANDBY.id),)
+        assert Start(R1, reason="1 of 2", standby=warm.id) in plan(replace(s, size=2)).actions
+
     def test_removes_a_second_standby(self):
         second = instance("second", None, state=ContainerState.CREATED, fits=R1, idle_since=None)
         wanted = actions(service(revision=R1), OLD, STANDBY, second, serving=R1)

@@ -81,6 +81,19 @@ async def test_what_is_ignored_is_not_in_it_unless_it_is_committed(ports, reposi
     assert found["kept.log"] == b"changed\n"
 
 
+async def test_what_was_added_although_it_is_ignored_is_in_it_until_it_is_taken_out(
+    ports, repository
+):
+    write(repository, {"a.log": "1\n", "b.log": "no\n"})
+    assert (await listed(ports, repository)).keys() == FILES.keys()
+    repository.git("add", "--force", "a.log")
+    assert (await listed(ports, repository)).keys() == {*FILES, "a.log"}
+    write(repository, {"a.log": "2\n"})
+    assert (await listed(ports, repository))["a.log"] == b"2\n"
+    repository.git("rm", "--cached", "--force", "--quiet", "a.log")
+    assert (await listed(ports, repository)).keys() == FILES.keys()
+
+
 async def test_modes_links_and_names_in_any_encoding_are_kept(ports, repository):
     write(repository, {"run.sh": "#!/bin/sh\n", b"n\xe9 w": "latin\n", "-x": "option\n"})
     (repository.path / "run.sh").chmod(0o755)
