@@ -13,7 +13,7 @@ from emulator.decisions import buildplan, detection, dockerfile, source_tree
 from emulator.decisions.app_configuration import FILE, LARGEST, Node, split_command
 from emulator.decisions.image_names import in_registry, short_name
 from emulator.decisions.source_tree import LINK
-from emulator.model.build import Base, BuildKind, Buildpack, BuildPlan
+from emulator.model.build import Base, BaseImage, BuildKind, Buildpack, BuildPlan
 from emulator.model.configuration import NOTHING, CodeSource, ConfigurationSource, ImageSource
 from emulator.model.errors import (
     BuildError,
@@ -332,15 +332,31 @@ class Deployer:
         """What the image starts from; "" for a repository's own Dockerfile, which says so itself."""
         if plan.base is None:
             return ""
+        if self._strict:
+            return await self._strict_base(plan, plan.base, log)
         base: Base = await self._ports.builder.base(plan.base, log.line)
         if other := buildplan.other_version(plan, base):
-            if self._strict:
-                raise BuildError(
-                    f"Failed to build your application source code. {other}. "
-                    f"`strict = true` refuses that: bring {plan.base.image} here by `docker load`, "
-                    "or set it to false."
-                )
             await ledger.say(f"Warning: {other}, which is used.")
+        return base.reference
+
+    async def _strict_base(self, plan: BuildPlan, wanted: BaseImage, log: BuildLog) -> str:
+        """Refused before minutes are spent on a base of another version."""
+        other = buildplan.other_version(plan, Base("", wanted.packages_version))
+        if not other:
+            return (await self._ports.builder.base(wanted, log.line)).reference
+        try:
+            base = await self._ports.builder.base(replace(wanted, packages=(), setup=()), log.line)
+        except EngineUnavailableError:
+            raise
+        except EngineError:
+            base = None
+        other = buildplan.other_version(plan, base) if base else other
+        if base is None or other:
+            raise BuildError(
+                f"Failed to build your application source code. {other}. "
+                f"`strict = true` refuses that: bring {wanted.exact or wanted.image} here by "
+                "`docker load`, or set it to false."
+            )
         return base.reference
 
     async def _image(

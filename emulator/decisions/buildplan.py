@@ -21,6 +21,7 @@ from emulator.decisions.layering import Files, Judge, Step, layer
 from emulator.model.build import (
     AppConfiguration,
     Base,
+    BaseImage,
     BuildKind,
     Buildpack,
     BuildPlan,
@@ -39,6 +40,7 @@ from emulator.model.errors import ConfigurationError, Place
 VALUES = "CodeConfigurationValues"
 NEEDS_FILE = f"there is no {FILE}, and App Runner needs one or ConfigurationSource API"
 START_SCRIPT = ".start.sh"  # for what App Runner's start command, which has no shell, cannot say
+VERSION = "{version}"  # in the name of a buildpack's exact image
 _LAST_PORT = 65535
 _EXPANDED = frozenset("*?~[")  # by a shell
 # Build variables that lead pip into the source directory, or to a virtual environment in it.
@@ -350,7 +352,7 @@ def _managed(chosen: _Chosen, files: Files, directory: str) -> BuildPlan:
     lost = _lost(chosen, judge)
     base = BuildPlan(
         kind=BuildKind.COMPLETE,
-        base=runtime.base,
+        base=_exact(runtime.base, configuration.runtime_version),
         versions=_versions(configuration),
         asked_by=_asked_by(configuration),
         process=runtime.process,
@@ -382,6 +384,12 @@ def _managed(chosen: _Chosen, files: Files, directory: str) -> BuildPlan:
 def _with_caches(plan: BuildPlan, buildpack: Buildpack, files: Files) -> BuildPlan:
     commands = (*plan.pre_build, *plan.build, *plan.post_build, *plan.pre_run)
     return replace(plan, caches=choose(buildpack.caches, commands, plan.command or (), files))
+
+
+def _exact(base: BaseImage, version: str | None) -> BaseImage:
+    """Of the version that was asked for, where the public images go by it."""
+    exact = base.exact.replace(VERSION, version) if version else ""
+    return replace(base, exact=exact, exact_version=version or "" if exact else "")
 
 
 def _layered(base: BuildPlan, steps: tuple[Step, ...], files: Files) -> BuildPlan:
@@ -439,8 +447,8 @@ def other_version(plan: BuildPlan, base: Base) -> str:
     if base.version == plan.base.image_version:
         return f"{asked}, and {plan.base.image} has {base.version}"
     return (
-        f"{asked}, but {plan.base.image} cannot be had here, and the base made from Debian's "
-        f"packages has {base.version}"
+        f"{asked}, but {plan.base.exact or plan.base.image} cannot be had here, and the base made "
+        f"from Debian's packages has {base.version}"
     )
 
 

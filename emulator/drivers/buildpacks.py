@@ -233,6 +233,7 @@ def _base(section: _Section, common: _Common) -> BaseImage:
     return BaseImage(
         image=section.text("image"),
         image_version=section.text("image_version", ""),
+        exact=section.text("exact", ""),
         completion=section.texts("completion"),
         packages=section.texts("packages"),
         packages_version=section.text_by("packages_version", common.suite),

@@ -20,12 +20,15 @@ class BaseImage:
     """A public image and how to make its like from Debian's packages where none can be pulled.
 
     `image_version` and `packages_version` are the language's in the one and the other.
-    `completion` are lines of a Dockerfile that add to the public image what the runtime promises
+    `exact` is the public image of the very version that was asked for, preferred where it is to be
+    had (in a buildpack: with {version} for that). `completion` are lines of a Dockerfile that add to the public image what the runtime promises
     and it lacks; `setup` are shell lines run after the packages are installed.
     """
 
     image: str
     image_version: str = ""
+    exact: str = ""
+    exact_version: str = ""
     completion: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     packages_version: str = ""

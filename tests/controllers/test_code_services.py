@@ -273,7 +273,7 @@ ANOTHER_PYTHON = {
     "run:\n  runtime-version: 3.8.16\n  command: python app.py\n",
 }
 OTHER_VERSION = (
-    "runtime-version asks for 3.8.16, but python:3.8 cannot be had here, and the base made from "
+    "runtime-version asks for 3.8.16, but python:3.8.16 cannot be had here, and the base made from "
     "Debian's packages has 3.11"
 )
 
@@ -324,13 +324,14 @@ async def test_the_version_that_was_asked_for_is_nothing_to_tell_of(emulator, ma
     assert not [event for event in await emulator.events() if OTHER_VERSION in event]
 
 
-async def test_strict_refuses_another_version_of_the_language(machine):
+async def test_strict_refuses_another_version_of_the_language_before_a_base_is_made(machine):
     machine.builder.unreachable.add("python:3.8")
     machine.repository.commit_files("/repo", ANOTHER_PYTHON)
     async with Emulator(machine, settings=replace(SETTINGS, strict=True)) as emulator:
         assert (await created(emulator)).status is ServiceStatus.CREATE_FAILED
         [failure] = [event for event in await emulator.events() if OTHER_VERSION in event]
-        assert "`strict = true` refuses that: bring python:3.8 here by `docker load`" in failure
+        assert "`strict = true` refuses that: bring python:3.8.16 here by `docker load`" in failure
+        assert not machine.builder.made
 
 
 @pytest.mark.documented

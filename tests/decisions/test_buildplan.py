@@ -543,14 +543,22 @@ def test_a_pre_run_of_an_original_build_is_not_run():
 
 # -- another version of the language --------------------------------------------------------------
 
-LIKE_IT = "python:3.8 cannot be had here, and the base made from Debian's packages has 3.11"
+LIKE_IT = "cannot be had here, and the base made from Debian's packages has 3.11"
 
 
 @pytest.mark.parametrize(
     ("runtime", "version", "base", "said"),
     [
-        ("python3", "3.8.16", Base("x", "3.11"), f"runtime-version asks for 3.8.16, but {LIKE_IT}"),
-        ("python3", "", Base("x", "3.11"), f"python3 asks for 3.7 or 3.8, but {LIKE_IT}"),
+        (
+            *("python3", "3.8.16", Base("x", "3.11")),
+            f"runtime-version asks for 3.8.16, but python:3.8.16 {LIKE_IT}",
+        ),
+        (
+            "python3",
+            "",
+            Base("x", "3.11"),
+            f"python3 asks for 3.7 or 3.8, but python:3.8 {LIKE_IT}",
+        ),
         (
             *("python3", "3.7.10", Base("python:3.8", "3.8")),
             "runtime-version asks for 3.7.10, and python:3.8 has 3.8",
@@ -564,6 +572,12 @@ LIKE_IT = "python:3.8 cannot be had here, and the base made from Debian's packag
 def test_a_base_with_another_version_than_was_asked_for_is_told_of(runtime, version, base, said):
     wish = f"x\n  runtime-version: {version}" if version else "x"
     assert other_version(planned({FILE: yaml_of(runtime, command=wish)}), base) == said
+
+
+def test_a_runtime_version_names_the_public_image_of_just_that():
+    base = planned({FILE: yaml_of("nodejs18", command="x\n  runtime-version: 18.17.1")}).base
+    assert (base.exact, base.exact_version) == ("node:18.17.1", "18.17.1")
+    assert planned({FILE: yaml_of("nodejs18", command="x")}).base.exact == ""
 
 
 def test_a_repository_s_own_dockerfile_asks_for_no_version():

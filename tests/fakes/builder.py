@@ -20,6 +20,7 @@ class FakeBuilder:
         self.registry: dict[str, str] = {}
         self.unreachable: set[str] = set()  # public images that can only be imitated
         self.failures: dict[str, BuildError] = {}
+        self.made: list[BaseImage] = []  # the bases that had to be imitated
         self.built: list[BuildRequest] = []
 
     async def find(self, reference: str) -> str | None:
@@ -50,7 +51,10 @@ class FakeBuilder:
 
     async def base(self, base: BaseImage, on_line: Callable[[str], None]) -> Base:
         await asyncio.sleep(0)  # noqa: TID251 - not for time: a real call suspends its caller
+        if base.image in self.unreachable and not base.can_be_made:
+            raise EngineError(f"{base.image} cannot be pulled")
         if base.image in self.unreachable:
+            self.made.append(base)
             return Base(f"made/{base.image}", base.packages_version)
         return Base(base.image, base.image_version)
 

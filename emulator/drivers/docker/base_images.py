@@ -16,6 +16,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
+from dataclasses import replace
 from pathlib import Path
 
 from emulator.decisions.image_names import split_reference
@@ -72,9 +73,31 @@ class BaseImages:
             return known
 
     async def _found(self, base: BaseImage, public: str | None, on_line: OnLine) -> Base:
+        if base.exact and (exact := await self._exact(base, on_line)):
+            return exact
         if public or await self._pulled(base, on_line):
             return Base(await self._completed(base, on_line), base.image_version)
         return Base(await self.made(base, on_line), base.packages_version)
+
+    async def _exact(self, base: BaseImage, on_line: OnLine) -> Base | None:
+        """The public image of the version that was asked for; no other is made in its place."""
+        exact = replace(base, image=base.exact, exact="")
+        if await self._images.find(exact.image) is None:
+            if await self._was_made(base):
+                return None
+            try:
+                await self._images.pull(exact.image, on_line)
+            except EngineUnavailableError:
+                raise
+            except EngineError as error:
+                on_line(f"{error}; {base.image} is looked for instead.")
+                return None
+        return Base(await self._completed(exact, on_line), base.exact_version)
+
+    async def _was_made(self, base: BaseImage) -> bool:
+        suite = await asyncio.to_thread(host_suite)
+        debian = await self._images.find(f"{DEBIAN}:{suite}")
+        return bool(debian and await self._images.find(made_tag(base, debian)))
 
     async def _completed(self, base: BaseImage, on_line: OnLine) -> str:
         """The public image, with what the runtime promises and it lacks."""
@@ -93,9 +116,7 @@ class BaseImages:
         return tag
 
     async def _pulled(self, base: BaseImage, on_line: OnLine) -> bool:
-        suite = await asyncio.to_thread(host_suite)
-        debian = await self._images.find(f"{DEBIAN}:{suite}")
-        if debian and await self._images.find(made_tag(base, debian)):
+        if await self._was_made(base):
             return False
         try:
             await self._images.pull(base.image, on_line)
@@ -217,8 +238,10 @@ def _tag(base: BaseImage, ingredients: tuple[object, ...]) -> str:
 def recipe(base: BaseImage, debian: str) -> str:
     """The Dockerfile of a made image; the tools come first, as every base has the same."""
     tools = base.tools
-    steps = (*_steps(tools.packages, tools.setup), *_steps(base.packages, base.setup))
-    return "\n".join((f"FROM {debian}", *(f"RUN {step}" for step in steps))) + "\n"
+    steps = _steps(tools.packages, tools.setup)
+    own = " && ".join(_steps(base.packages, base.setup))  # one layer: it may take something away
+    runs = (f"RUN {step}" for step in (*steps, own) if step)
+    return "\n".join((f"FROM {debian}", *runs)) + "\n"
 
 
 def _steps(packages: Sequence[str], setup: Sequence[str]) -> Iterator[str]:
