@@ -16,6 +16,10 @@ from emulator.model.configuration import NOTHING
 FOLDER = "/usr/local/share/apprunner-emulator"
 CA_FILE = f"{FOLDER}/ca.crt"  # outlives `update-ca-certificates`, which rewrites the next one
 CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"  # for all that reads no variable
+JAVA_TRUST = f"{FOLDER}/cacerts"  # the same, as a JDK reads it
+JAVA_VARIABLE = "JAVA_TOOL_OPTIONS"
+TRUST_JAVA = f"-Djavax.net.ssl.trustStore={JAVA_TRUST}"
+MAVEN_FILE = "/root/.m2/settings.xml"
 NPMRC_FILE = f"{FOLDER}/npmrc"
 CA_VARIABLES = (
     *("CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "NODE_EXTRA_CA_CERTS"),
@@ -31,14 +35,16 @@ _LOOPBACK = re.compile(r"^(\w+://)?([^@/\s]*@)?(localhost|127(?:\.\d+){3}|\[::1\
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildEnvironment:
-    """`arguments` are build arguments; `files` the image that holds the CA bundle as /ca.crt and
-    npm's token as /npmrc, where there are such.
+    """`arguments` are build arguments; `files` the image that holds the CA bundle as /ca.crt, and
+    for Java as /cacerts, npm's token as /npmrc and Maven's mirrors as /settings.xml, where there
+    are such.
     """
 
     arguments: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     files: str = ""
     ca: bool = False
     npmrc: bool = False
+    maven: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +66,10 @@ def prelude(environment: BuildEnvironment) -> tuple[str, ...]:
 
 def _copies(environment: BuildEnvironment) -> tuple[str, ...]:
     copy = f"COPY --from={environment.files}"
-    ca = (f"{copy} /ca.crt {CA_FILE}", f"{copy} /ca.crt {CA_BUNDLE}")
-    npmrc = (f"{copy} /npmrc {NPMRC_FILE}",)
-    return (ca if environment.ca else ()) + (npmrc if environment.npmrc else ())
+    ca = (f"{copy} /ca.crt /cacerts {FOLDER}/", f"{copy} /ca.crt {CA_BUNDLE}")
+    npmrc = (f"{copy} /npmrc {NPMRC_FILE}",) if environment.npmrc else ()
+    maven = (f"{copy} /settings.xml {MAVEN_FILE}",) if environment.maven else ()
+    return (ca if environment.ca else ()) + npmrc + maven
 
 
 def _arguments(environment: BuildEnvironment) -> tuple[str, ...]:

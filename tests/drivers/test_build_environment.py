@@ -1,5 +1,7 @@
 """What is read from a host, with a host made of a temporary directory."""
 
+import base64
+
 from emulator.drivers.docker.build_environment import read_host
 
 CERTIFICATE = b"-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"
@@ -26,7 +28,7 @@ def test_the_bundle_that_a_variable_names_wins(tmp_path):
     write(tmp_path / "etc/ssl/certs/ca-certificates.crt", CERTIFICATE)
     named = write(tmp_path / "own.pem", CERTIFICATE + b"own")
     host = read(tmp_path, SSL_CERT_FILE=str(tmp_path / "gone.pem"), REQUESTS_CA_BUNDLE=named)
-    assert dict(host.files) == {"ca.crt": CERTIFICATE + b"own"}
+    assert dict(host.files)["ca.crt"] == CERTIFICATE + b"own"
     assert host.environment.ca
 
 
@@ -85,7 +87,10 @@ def test_npm_s_registry_comes_with_its_key_and_no_other(tmp_path):
         "//r.example/npm/:_authToken=${TOKEN}\n//other.example/:_authToken=secret\n",
     )
     host = read(tmp_path, TOKEN="abc")
-    assert host.environment.arguments == {"NPM_CONFIG_REGISTRY": "https://r.example/npm/"}
+    assert host.environment.arguments == {
+        "NPM_CONFIG_REGISTRY": "https://r.example/npm/",
+        "YARN_NPM_REGISTRY_SERVER": "https://r.example/npm",
+    }
     assert dict(host.files) == {"npmrc": b"//r.example/npm/:_authToken=abc\n"}
     assert host.environment.npmrc
     assert read(tmp_path).files == ()
@@ -94,3 +99,42 @@ def test_npm_s_registry_comes_with_its_key_and_no_other(tmp_path):
 def test_a_key_without_a_registry_never_leaves_the_host(tmp_path):
     write(tmp_path / "home/.npmrc", "//registry.npmjs.org/:_authToken=secret\n")
     assert read(tmp_path).files == ()
+
+
+def test_go_s_proxies_come_from_variables_and_from_go_s_own_file_but_no_folders(tmp_path):
+    write(tmp_path / "home/.config/go/env", "GOSUMDB=sum.example\nGOPROXY=https://no.example\n")
+    found = read(tmp_path, GOPROXY="file:///go,https://go.example,direct", GOFLAGS="-mod=mod")
+    assert found.environment.arguments == {
+        "GOPROXY": "https://go.example,direct",
+        "GOSUMDB": "sum.example",
+        "GOFLAGS": "-mod=mod",
+    }
+
+
+def test_bundler_s_mirrors_come_without_keys(tmp_path):
+    write(
+        tmp_path / "home/.bundle/config",
+        '---\nBUNDLE_MIRROR__HTTPS://RUBYGEMS__ORG/: "https://gems.example"\n'
+        'BUNDLE_GEMS__EXAMPLE: "me:secret"\n',
+    )
+    found = read(tmp_path, BUNDLE_GEMS__EXAMPLE="me:secret").environment.arguments
+    assert found == {"BUNDLE_MIRROR__ALL": "https://gems.example"}
+
+
+def test_maven_s_mirrors_come_without_keys(tmp_path):
+    mirrors = "<mirrors><mirror><url>https://m.example</url></mirror></mirrors>"
+    servers = "<servers><server><password>secret</password></server></servers>"
+    write(tmp_path / "home/.m2/settings.xml", f"<settings>{servers}{mirrors}</settings>")
+    host = read(tmp_path)
+    assert dict(host.files) == {"settings.xml": f"<settings>{mirrors}</settings>\n".encode()}
+    assert host.environment.maven
+
+
+def test_java_trusts_the_host_s_certificates_where_there_are_some_it_can_read(tmp_path):
+    variables = {"SSL_CERT_FILE": write(tmp_path / "x", CERTIFICATE)}
+    assert "JAVA_TOOL_OPTIONS" not in read(tmp_path, **variables).environment.arguments
+    certificate = base64.b64encode(b"0" * 300)
+    bundle = b"-----BEGIN CERTIFICATE-----\n%b\n-----END CERTIFICATE-----\n" % certificate
+    host = read(tmp_path, SSL_CERT_FILE=write(tmp_path / "x", bundle))
+    assert b"0" * 300 in dict(host.files)["cacerts"]
+    assert "/cacerts" in host.environment.arguments["JAVA_TOOL_OPTIONS"]

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from emulator.decisions.build_environment import PROXIES, BuildEnvironment, remote_addresses
+from emulator.decisions.build_environment import (
+    JAVA_VARIABLE,
+    PROXIES,
+    TRUST_JAVA,
+    BuildEnvironment,
+    remote_addresses,
+)
+from emulator.drivers.docker.java_trust import EMPTY, trust_store
 
 REPOSITORY = "apprunner-emulator/host"
 _CA_VARIABLES = (
@@ -20,6 +27,14 @@ _CA_BUNDLES = (  # Debian and Alpine, Red Hat and Amazon Linux, macOS
     "etc/pki/tls/certs/ca-bundle.crt",
     "etc/ssl/cert.pem",
 )
+_GO = (
+    *("GOPROXY", "GOSUMDB", "GONOSUMDB", "GONOSUMCHECK", "GOPRIVATE", "GONOPROXY"),
+    *("GOINSECURE", "GOVCS", "GOFLAGS"),
+)
+_NODE = ("YARN_REGISTRY", "YARN_NPM_REGISTRY_SERVER")
+_BUNDLER = re.compile(r"BUNDLE_(?:MIRROR__\w+|SSL_VERIFY_MODE|RETRY|TIMEOUT)")
+_COMPOSER = re.compile(r"COMPOSER_(?:IPRESOLVE|MAX_PARALLEL_HTTP|DISABLE_NETWORK|PROCESS_TIMEOUT)")
+_MIRRORS = re.compile(r"<mirrors>.*?</mirrors>", re.DOTALL)
 _NPM_REGISTRY = "NPM_CONFIG_REGISTRY"
 _REFERENCE = re.compile(r"\$\{(\w+)\}")
 
@@ -39,15 +54,22 @@ def read_host(
     home = home or (Path(variables["HOME"]) if variables.get("HOME") else Path.home())
     ca = _read_ca(variables, root)
     npm = _read_npm(variables, home, root)
-    arguments = _proxies(variables) | _pip(variables, home, root)
-    if npm.get("registry"):
-        arguments[_NPM_REGISTRY] = npm["registry"]
+    arguments = _proxies(variables) | _pip(variables, home, root) | _go(variables, home)
+    arguments |= _bundler(variables, home) | _matching(variables, _COMPOSER)
+    arguments |= _node(variables, npm["registry"])
     token = _npm_token(npm)
-    files = tuple(
-        (name, content) for name, content in (("ca.crt", ca), ("npmrc", token)) if content
-    )
+    java, maven = trust_store(ca), _maven(home)
+    named = [("ca.crt", ca), ("cacerts", java if ca else b""), ("npmrc", token)]
+    named.append(("settings.xml", maven))
+    files = tuple((name, content) for name, content in named if content)
+    if java != EMPTY:
+        arguments[JAVA_VARIABLE] = variables.get(JAVA_VARIABLE, TRUST_JAVA)
     environment = BuildEnvironment(
-        arguments=arguments, files=_reference(files), ca=bool(ca), npmrc=bool(token)
+        arguments=arguments,
+        files=_reference(files),
+        ca=bool(ca),
+        npmrc=bool(token),
+        maven=bool(maven),
     )
     return HostEnvironment(environment=environment, files=files)
 
@@ -134,6 +156,47 @@ def _read_npm(variables: Mapping[str, str], home: Path, root: Path) -> dict[str,
     registry = variables.get(_NPM_REGISTRY) or variables.get(_NPM_REGISTRY.lower())
     settings["registry"] = remote_addresses((registry or settings.get("registry", "")).split())
     return settings
+
+
+def _node(variables: Mapping[str, str], registry: str) -> dict[str, str]:
+    """npm, pnpm and the first yarn read npm's; later yarns have one of their own."""
+    found = {name: remote_addresses(variables.get(name, "").split()) for name in _NODE}
+    if registry:
+        found |= {_NPM_REGISTRY: registry, _NODE[1]: found[_NODE[1]] or registry.rstrip("/")}
+    return {name: value for name, value in found.items() if value}
+
+
+def _maven(home: Path) -> bytes:
+    """The mirrors of the user's settings, and nothing else: what else there is are keys."""
+    mirrors = _MIRRORS.search(_text(home / ".m2/settings.xml"))
+    return f"<settings>{mirrors[0]}</settings>\n".encode() if mirrors else b""
+
+
+def _go(variables: Mapping[str, str], home: Path) -> dict[str, str]:
+    """Also what `go env -w` has written; nothing that is a file of the host."""
+    configuration = Path(variables.get("XDG_CONFIG_HOME") or home / ".config")
+    lines = _text(Path(variables.get("GOENV") or configuration / "go/env")).splitlines()
+    written = dict(line.partition("=")[::2] for line in lines if "=" in line)
+    found = {name: variables.get(name) or written.get(name, "") for name in _GO}
+    proxies = re.split(r"([,|])", found["GOPROXY"])
+    if any(proxy.startswith("file:") for proxy in proxies):
+        kept = [p for p in proxies[::2] if not p.startswith("file:")]
+        found["GOPROXY"] = ",".join(kept)
+    return {name: value for name, value in found.items() if value}
+
+
+def _bundler(variables: Mapping[str, str], home: Path) -> dict[str, str]:
+    """Mirrors, of the user's file as well; no keys to them, as those name their hosts' own way."""
+    lines = _text(home / ".bundle/config").splitlines()
+    written = dict(line.partition(": ")[::2] for line in lines)
+    named = {name: value.strip().strip("\"'") for name, value in written.items()}
+    if rubygems := named.get("BUNDLE_MIRROR__HTTPS://RUBYGEMS__ORG/"):
+        named.setdefault("BUNDLE_MIRROR__ALL", rubygems)
+    return _matching(named, _BUNDLER) | _matching(variables, _BUNDLER)
+
+
+def _matching(variables: Mapping[str, str], names: re.Pattern[str]) -> dict[str, str]:
+    return {name: value for name, value in variables.items() if value and names.fullmatch(name)}
 
 
 def _npmrc(text: str, variables: Mapping[str, str]) -> dict[str, str]:
