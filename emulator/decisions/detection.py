@@ -11,11 +11,21 @@ from types import MappingProxyType
 
 from emulator.decisions.app_configuration import FILE, misspelt
 from emulator.decisions.contents import head
-from emulator.model.build import AppConfiguration, Buildpack, BuildProcess, DetectionRule, Runtime
+from emulator.model.build import (
+    AppConfiguration,
+    Buildpack,
+    BuildProcess,
+    DetectionRule,
+    Install,
+    Runtime,
+)
 from emulator.model.errors import ConfigurationError, Place
 
 DOCKERFILE = "Dockerfile"
 PROCFILE = "Procfile"
+DEPTH = 2  # of folders that are named as applications of their own
+LISTED = 6
+MANIFEST = "{manifest}"
 NAME = "{name}"  # in a rule's file: whatever it is called here
 
 
@@ -53,7 +63,7 @@ def wanted(paths: Collection[str], buildpacks: Iterable[Buildpack]) -> tuple[str
     names = {FILE, DOCKERFILE, PROCFILE}
     for buildpack in buildpacks:
         for rule in buildpack.rules:
-            for named in _named(rule, paths):
+            for named in _concrete(buildpack, rule, paths):
                 names.update(named.files, named.contains)
         for dependency in buildpack.dependencies:
             names.update(dependency.inputs, dependency.refuse)
@@ -71,7 +81,7 @@ def detect(
         (buildpack, named)
         for buildpack in buildpacks
         for rule in buildpack.rules
-        for named in _named(rule, paths)
+        for named in _concrete(buildpack, rule, paths)
         if _matches(named, paths, contents)
     ]
     if not found:
@@ -80,7 +90,7 @@ def detect(
     # a Procfile, the language whose program that is.
     buildpack, rule = max(found, key=lambda pair: (_runs(pair[0], web), bool(pair[1].command)))
     if not rule.command and not web:
-        raise _no_command(rule)
+        raise _no_command(rule, _elsewhere(paths, buildpacks))
     others = {b.runtime: r.because for b, r in reversed(found) if b is not buildpack}
     return _detection(buildpack, rule, web, others)
 
@@ -99,6 +109,29 @@ def procfile_command(contents: Mapping[str, bytes]) -> str | None:
 def runtime_named(buildpack: Buildpack, name: str) -> Runtime:
     """The buildpack's runtime of that name; the loader made sure that it exists."""
     return next(runtime for runtime in buildpack.runtimes if runtime.name == name)
+
+
+def _concrete(
+    buildpack: Buildpack, rule: DetectionRule, paths: Collection[str]
+) -> Iterator[DetectionRule]:
+    """What a rule comes to here; nothing where no list of packages is that it could be in."""
+    if not rule.needs:
+        yield from _named(rule, paths)
+        return
+    for install in buildpack.installs:
+        if all(path in paths for path in install.files):
+            yield from _named(_with_install(rule, install), paths)
+            return
+
+
+def _with_install(rule: DetectionRule, install: Install) -> DetectionRule:
+    return replace(
+        rule,
+        files=(*rule.files, *install.files),
+        contains=MappingProxyType({**rule.contains, install.manifest: rule.needs}),
+        build=(*install.build, *rule.build),
+        because=rule.because.replace(MANIFEST, install.manifest),
+    )
 
 
 def _named(rule: DetectionRule, paths: Collection[str]) -> Iterator[DetectionRule]:
@@ -160,12 +193,24 @@ def _detection(
     )
 
 
-def _no_command(rule: DetectionRule) -> ConfigurationError:
-    return ConfigurationError(
-        Place(file=FILE),
+def _elsewhere(paths: Collection[str], buildpacks: Sequence[Buildpack]) -> str:
+    """Folders that may be applications by themselves: with a list of packages, or what is built."""
+    rules = [r for b in buildpacks for r in b.rules if r.build or r.needs or not r.command]
+    marks = {r.files[0] for r in rules if len(r.files) == 1} | {DOCKERFILE}
+    parts = (path.rpartition("/") for path in paths)
+    found = sorted({f for f, _, name in parts if f and name in marks and f.count("/") < DEPTH})
+    if not found:
+        return ""
+    shown = ", ".join(found[:LISTED]) + (", …" if len(found) > LISTED else "")
+    return f"There may be applications in {shown}: name one of these folders instead"
+
+
+def _no_command(rule: DetectionRule, elsewhere: str) -> ConfigurationError:
+    message = (
         f"missing, and although {rule.because}, nothing says how to start: add {FILE} with "
-        f"run.command, or a {PROCFILE} with a line `web: <command>`",
+        f"run.command, or a {PROCFILE} with a line `web: <command>`"
     )
+    return ConfigurationError(Place(file=FILE), f"{message}. {elsewhere}" if elsewhere else message)
 
 
 def _misspelt_dockerfile(paths: Collection[str]) -> str:
@@ -181,5 +226,6 @@ def _nothing(paths: Collection[str], buildpacks: Sequence[Buildpack]) -> Configu
     missing = f"missing: {hint}. Nothing" if hint else "missing, and nothing"
     message = f"{missing} else was recognised (looked for {looked_for})"
     if not paths:
-        message += "; the source directory holds no files"
-    return ConfigurationError(Place(file=FILE), message)
+        message = "missing, as is everything else: the source directory holds no files"
+    elsewhere = _elsewhere(paths, buildpacks)
+    return ConfigurationError(Place(file=FILE), f"{message}. {elsewhere}" if elsewhere else message)

@@ -20,6 +20,7 @@ from emulator.model.build import (
     Cache,
     DependencyCommand,
     DetectionRule,
+    Install,
     Runtime,
     Tools,
 )
@@ -158,6 +159,9 @@ class _Section:
     def pattern(self, key: str, default: str | None = None) -> str:
         return self._checked(key, self.text(key, default))
 
+    def optional_pattern(self, key: str) -> str:
+        return self._checked(key, self.text(key, ""))
+
     def patterns(self, key: str) -> Mapping[str, str]:
         """File names with a regular expression each."""
         value = self._table.pop(key, {})
@@ -212,6 +216,7 @@ def _buildpack(section: _Section, name: str, common: _Common) -> Buildpack:
         runtimes=runtimes,
         runtime=section.one_of("runtime", names),
         programs=section.texts("programs"),
+        installs=section.tables("installs", _install),
         rules=section.tables("rules", _rule),
         dependencies=section.tables("dependencies", _dependency),
         caches=section.tables("caches", _cache),
@@ -242,11 +247,20 @@ def _base(section: _Section, common: _Common) -> BaseImage:
     )
 
 
+def _install(section: _Section) -> Install:
+    return Install(
+        files=section.texts("files"),
+        manifest=section.text("manifest"),
+        build=section.texts("build"),
+    )
+
+
 def _rule(section: _Section) -> DetectionRule:
     return DetectionRule(
         files=section.texts("files"),
         absent=section.texts("absent"),
         contains=section.patterns("contains"),
+        needs=section.optional_pattern("needs"),
         build=section.texts("build"),
         command=section.text("command", ""),
         port=section.port("port"),

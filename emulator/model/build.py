@@ -106,17 +106,31 @@ class Cache:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Install:
+    """A way to install what a repository needs; the first whose `files` all exist is taken.
+
+    `manifest` is the file that names the packages.
+    """
+
+    files: tuple[str, ...]
+    manifest: str
+    build: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DetectionRule:
     """A way to recognise a repository without apprunner.yaml; the first that matches wins.
 
     All of `files` must exist and none of `absent`; `contains` maps a file to a regular expression
     in it. `build` and `command` are the defaults that follow. `{name}` in a file stands for what
-    a repository calls it, and for the same in the commands.
+    a repository calls it, and for the same in the commands. `needs` is a regular expression in
+    whichever manifest there is ({manifest} in `because`); its way to install comes before `build`.
     """
 
     files: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     contains: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    needs: str = ""
     build: tuple[str, ...] = ()
     command: str = ""
     port: int = DEFAULT_PORT
@@ -134,6 +148,7 @@ class Buildpack:
     runtimes: tuple[Runtime, ...]
     runtime: str
     programs: tuple[str, ...] = ()
+    installs: tuple[Install, ...] = ()
     rules: tuple[DetectionRule, ...] = ()
     dependencies: tuple[DependencyCommand, ...] = ()
     caches: tuple[Cache, ...] = ()

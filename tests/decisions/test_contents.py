@@ -9,7 +9,7 @@ from emulator.decisions.contents import HEAD, folded, head
 from emulator.drivers import buildpacks
 
 PACKS = buildpacks.load(buildpacks.folder())
-RULES = {p for pack in PACKS for rule in pack.rules for p in rule.contains.values()}
+RULES = {p for pack in PACKS for rule in pack.rules for p in (*rule.contains.values(), rule.needs)}
 REFUSALS = {p for pack in PACKS for d in pack.dependencies for p in d.refuse.values()}
 PIECES = [
     "\n",

@@ -14,6 +14,24 @@ BRACES = (
 )
 BUILD = '{"scripts": {"build": "x", "start": "node x"}, "dependencies": {"ms": "1"}}'
 REQUIREMENTS = ("pip3 install -r requirements.txt",)
+PIPENV = "pip3 install pipenv"
+POETRY = (
+    "pip3 install poetry",
+    "POETRY_VIRTUALENVS_CREATE=false poetry install --no-root --only main",
+)
+UV = (
+    "pip3 install uv",
+    "uv export -q --frozen --no-dev --no-emit-project -o /tmp/requirements.txt",
+    "pip3 install -r /tmp/requirements.txt",
+)
+FLASK = "app = Flask(__name__)\n"
+FASTAPI = "app = FastAPI()\n"
+FLASK_RUN = "python3 -m flask --app {} run --host 0.0.0.0 --port 8080"
+PNPM = ("npm install --global pnpm", "pnpm install --frozen-lockfile")
+YARN = ("npm install --global --force corepack", "corepack enable", "yarn install --immutable")
+SERVE = "npm install --global serve"
+LISTEN = " --listen tcp://0.0.0.0:8080"
+JEKYLL = "bundle exec jekyll serve --skip-initial-build --no-watch --host 0.0.0.0 --port 8080"
 COMPOSER = ("composer install --no-dev --no-interaction --optimize-autoloader",)
 BUNDLE = ("bundle install",)
 DOTNET_RUN = "dotnet run --project a.csproj -c Release --no-build --no-launch-profile"
@@ -22,7 +40,12 @@ JAR = '"$(ls -S target/*.[jw]ar | head -n 1)"'
 
 def detected(**files):
     """Keyword arguments are file names with __ for the dot."""
-    contents = {name.replace("__", "."): text.encode() for name, text in files.items()}
+    contents = {
+        name.replace("__init____", "\0")
+        .replace("__", ".")
+        .replace("\0", "__init__."): text.encode()
+        for name, text in files.items()
+    }
     return detect(paths=contents.keys(), contents=contents, buildpacks=PACKS)
 
 
@@ -63,7 +86,86 @@ CASES = {
     ),
     "a script with a Pipfile": (
         {"app__py": "", "Pipfile": ""},
-        *("python311", ("pip3 install pipenv", "pipenv install --system"), "python3 app.py"),
+        *("python311", (PIPENV, "pipenv install --system --skip-lock"), "python3 app.py"),
+    ),
+    "Flask with a Pipfile and its lock": (
+        {"app__py": FLASK, "Pipfile": "[packages]\nflask = '*'\n", "Pipfile__lock": "{}"},
+        *("python311", (PIPENV, "pipenv install --system --deploy"), FLASK_RUN.format("app")),
+    ),
+    "FastAPI with Poetry": (
+        {"pyproject__toml": "uvicorn = '*'\n", "poetry__lock": "", "app/main__py": FASTAPI},
+        *("python311", POETRY, "python3 -m uvicorn app.main:app --host 0.0.0.0 --port 8080"),
+    ),
+    "FastAPI with uv": (
+        {"pyproject__toml": "dependencies=['uvicorn>=1']", "uv__lock": "", "src/main__py": FASTAPI},
+        *("python311", UV, "python3 -m uvicorn --app-dir src main:app --host 0.0.0.0 --port 8080"),
+    ),
+    "a FastAPI factory": (
+        {"main__py": f"def create_app():\n    {FASTAPI}", "requirements__txt": "uvicorn\n"},
+        "python311",
+        REQUIREMENTS,
+        "python3 -m uvicorn --factory main:create_app --host 0.0.0.0 --port 8080",
+    ),
+    "a Flask factory in a package, with gunicorn": (
+        {"site/__init____py": f"def create_app():\n    {FLASK}", "requirements__txt": "gunicorn\n"},
+        *("python311", REQUIREMENTS, "gunicorn --bind 0.0.0.0:8080 site:create_app()"),
+    ),
+    "a Flask factory in a package": (
+        {"site/__init____py": f"def create_app():\n    {FLASK}", "requirements__txt": "flask\n"},
+        *("python311", REQUIREMENTS, FLASK_RUN.format("site")),
+    ),
+    "a wsgi.py with gunicorn": (
+        {"wsgi__py": "from site import app\n", "requirements__txt": "flask\ngunicorn\n"},
+        *("python311", REQUIREMENTS, "gunicorn --bind 0.0.0.0:8080 wsgi:app"),
+    ),
+    "Django with gunicorn": (
+        {"manage__py": "", "blog/wsgi__py": "", "requirements__txt": "gunicorn\nDjango\n"},
+        *("python311", REQUIREMENTS, "gunicorn --bind 0.0.0.0:8080 blog.wsgi"),
+    ),
+    "pnpm": (
+        {"package__json": BUILD, "pnpm-lock__yaml": ""},
+        *("nodejs22", (*PNPM, "pnpm run build"), "pnpm start"),
+    ),
+    "a later yarn": (
+        {"package__json": START, "yarn__lock": "", "__yarnrc__yml": ""},
+        *("nodejs22", YARN, "yarn start"),
+    ),
+    "a site that Vite builds": (
+        {"package__json": '{"scripts": {"build": "tsc && vite build"}}', "index__html": ""},
+        *("nodejs22", ("npm install", "npm run build", SERVE), "serve --single dist" + LISTEN),
+    ),
+    "Create React App": (
+        {
+            "package__json": '{"scripts": {"start": "react-scripts start", "build": '
+            '"react-scripts build"}, "dependencies": {"react": "18"}}',
+            "package-lock__json": "{}",
+        },
+        *("nodejs22", ("npm ci", "npm run build", SERVE), "serve --single build" + LISTEN),
+    ),
+    "a server of its own beside Vite": (
+        {
+            "package__json": '{"scripts": {"build": "vite build", "start": "node x"}, '
+            '"dependencies": {"ms": "1"}}',
+        },
+        *("nodejs22", ("npm install", "npm run build"), "npm start"),
+    ),
+    "TypeScript with a main file": (
+        {"package__json": '{"main": "dist/x.js", "scripts": {"build": "tsc"}}'},
+        *("nodejs22", ("npm install", "npm run build"), "node ."),
+    ),
+    "Express in src": (
+        {"package__json": '{"dependencies": {"express": "4"}}', "src/index__js": ""},
+        *("nodejs22", ("npm install --omit=dev",), "node src/index.js"),
+    ),
+    "Jekyll": (
+        {"Gemfile": "gem 'jekyll'\n", "_config__yml": ""},
+        *("ruby31", (*BUNDLE, "bundle exec jekyll build"), JEKYLL),
+    ),
+    "ASP.NET in a folder": (
+        {"a__sln": "", "src/Web/Web__csproj": '<Project Sdk="Microsoft.NET.Sdk.Web">'},
+        "dotnet6",
+        ("dotnet publish src/Web/Web.csproj -c Release -o bin/app",),
+        "dotnet bin/app/Web.dll --urls http://0.0.0.0:8080",
     ),
     "a script alone": ({"main__py": ""}, "python311", (), "python3 main.py"),
     "main before app": ({"main__py": "", "app__py": ""}, "python311", (), "python3 main.py"),
@@ -315,6 +417,14 @@ def test_nothing_recognised_lists_what_was_looked_for():
 def test_an_empty_directory_is_said_to_be_empty():
     with pytest.raises(ConfigurationError, match="no files"):
         detected()
+
+
+def test_folders_that_may_be_applications_are_named():
+    files = {"web/package__json": START, "api/app/requirements__txt": "", "api/app/main__py": ""}
+    with pytest.raises(ConfigurationError, match="applications in api/app, web: name one of these"):
+        detected(**files)
+    with pytest.raises(ConfigurationError, match=r"nothing says how to start.* in web: name one"):
+        detected(package__json='{"workspaces": ["web"]}', **{"web/package__json": START})
 
 
 def test_a_misspelt_file_is_named():

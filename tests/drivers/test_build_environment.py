@@ -90,6 +90,7 @@ def test_npm_s_registry_comes_with_its_key_and_no_other(tmp_path):
     assert host.environment.arguments == {
         "NPM_CONFIG_REGISTRY": "https://r.example/npm/",
         "YARN_NPM_REGISTRY_SERVER": "https://r.example/npm",
+        "COREPACK_NPM_REGISTRY": "https://r.example/npm",
     }
     assert dict(host.files) == {"npmrc": b"//r.example/npm/:_authToken=abc\n"}
     assert host.environment.npmrc

@@ -411,7 +411,10 @@ def test_files_that_name_more_of_the_repository_are_refused(ours, pack, path, co
 
 def test_every_rule_s_own_build_is_known_or_needs_the_source(ours):
     """A default that would be built from the whole source is a conscious choice."""
-    conscious = {"pip3 install .", "pipenv install --system", "npm run build", "yarn build"}
+    conscious = {"pip3 install .", "npm run build", "yarn build", "pnpm run build"}
+    conscious |= {"bundle exec jekyll build", "corepack enable", "yarn install --immutable"}
+    conscious |= {"npm install --global --force corepack", "pnpm install --frozen-lockfile"}
+    conscious |= {"pnpm install --frozen-lockfile --prod"}
     for pack in filter(lambda pack: pack.dependencies, ours.values()):
         for rule in pack.rules:
             unknown = {

@@ -31,7 +31,7 @@ _GO = (
     *("GOPROXY", "GOSUMDB", "GONOSUMDB", "GONOSUMCHECK", "GOPRIVATE", "GONOPROXY"),
     *("GOINSECURE", "GOVCS", "GOFLAGS"),
 )
-_NODE = ("YARN_REGISTRY", "YARN_NPM_REGISTRY_SERVER")
+_YARN_REGISTRIES = ("YARN_NPM_REGISTRY_SERVER", "COREPACK_NPM_REGISTRY")
 _BUNDLER = re.compile(r"BUNDLE_(?:MIRROR__\w+|SSL_VERIFY_MODE|RETRY|TIMEOUT)")
 _COMPOSER = re.compile(r"COMPOSER_(?:IPRESOLVE|MAX_PARALLEL_HTTP|DISABLE_NETWORK|PROCESS_TIMEOUT)")
 _MIRRORS = re.compile(r"<mirrors>.*?</mirrors>", re.DOTALL)
@@ -159,10 +159,13 @@ def _read_npm(variables: Mapping[str, str], home: Path, root: Path) -> dict[str,
 
 
 def _node(variables: Mapping[str, str], registry: str) -> dict[str, str]:
-    """npm, pnpm and the first yarn read npm's; later yarns have one of their own."""
-    found = {name: remote_addresses(variables.get(name, "").split()) for name in _NODE}
-    if registry:
-        found |= {_NPM_REGISTRY: registry, _NODE[1]: found[_NODE[1]] or registry.rstrip("/")}
+    """npm, pnpm and the first yarn read npm's; later yarns have one of their own, and corepack,
+    which brings them, another.
+    """
+    own = {name: remote_addresses(variables.get(name, "").split()) for name in _YARN_REGISTRIES}
+    found = {name: value or registry.rstrip("/") for name, value in own.items()}
+    found |= {"YARN_REGISTRY": remote_addresses(variables.get("YARN_REGISTRY", "").split())}
+    found |= {_NPM_REGISTRY: registry}
     return {name: value for name, value in found.items() if value}
 
 
