@@ -255,7 +255,7 @@ async def assemble(settings: Settings) -> AsyncIterator[World]:
         )
         stack.push_async_callback(repository.close)
         registry = _registry(settings, clock, engine, database.owner)
-        packs = await asyncio.to_thread(_buildpacks)
+        packs = await asyncio.to_thread(_buildpacks, strict=settings.strict)
         instances = DockerInstances(
             engine,
             owner=database.owner,
@@ -313,8 +313,9 @@ def _take(state_dir: Path) -> StateLock:
     return StateLock.acquire(state_dir)
 
 
-def _buildpacks() -> tuple[Buildpack, ...]:
-    return buildpacks.load(buildpacks.folder(), suite=host_suite())
+def _buildpacks(*, strict: bool = False) -> tuple[Buildpack, ...]:
+    packs = buildpacks.load(buildpacks.folder(), suite=host_suite())
+    return buildpacks.without_programs(packs) if strict else packs
 
 
 def _builder(

@@ -90,12 +90,17 @@ def command_variables(environment: BuildEnvironment) -> Mapping[str, str]:
     return {**environment.arguments, **_files_named(environment)}
 
 
-def layer_key(image: str, commands: Iterable[str], variables: Mapping[str, str]) -> str:
+def layer_key(
+    image: str,
+    commands: Iterable[str],
+    variables: Mapping[str, str],
+    programs: Mapping[str, str] = NOTHING,
+) -> str:
     """The same for commands that would make the same again of an image; as in the engine's own
     builder, it does not matter which proxy they went through.
     """
     seen = {name: value for name, value in sorted(variables.items()) if name not in PROXIES}
-    text = json.dumps([image, list(commands), seen])
+    text = json.dumps([image, list(commands), seen, dict(sorted(programs.items()))])
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -13,6 +13,7 @@ from emulator.model.build import Cache
 
 # Below /dev, which a container gets fresh in memory: no mount point is left in the image.
 FOLDER = "/dev/apprunner-caches"
+PROGRAMS = "/dev/apprunner-programs"
 
 
 def choose(
@@ -53,6 +54,11 @@ def _fits(cache: Cache, files: Files) -> bool:
 def folder(cache: Cache) -> str:
     """Where it is while a command runs."""
     return f"{FOLDER}/{cache.name}"
+
+
+def programs(caches: Iterable[Cache]) -> Mapping[str, str]:
+    """Scripts by name, which lie in `PROGRAMS` and come first in PATH."""
+    return {name: text for cache in caches for name, text in cache.programs.items()}
 
 
 def variables(caches: Iterable[Cache]) -> Mapping[str, str]:

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
+from emulator.decisions.caches import programs
 from emulator.model.build import BuildKind, BuildPlan, BuildProcess
 
 # Joined by && a command means the same, unless it has any of these.
@@ -37,7 +38,7 @@ def dependency_key(plan: BuildPlan, base_id: str, contents: Mapping[str, bytes])
 
     `contents` are those of the source directory.
     """
-    digest = hashlib.sha256(_quoted((base_id, render(plan, base_id))))
+    digest = hashlib.sha256(_quoted((base_id, render(plan, base_id), *_programs(plan))))
     for path in sorted(plan.inputs):
         digest.update(_quoted((path, hashlib.sha256(contents.get(path, b"")).hexdigest())))
     return digest.hexdigest()[:_KEY_LENGTH]
@@ -45,10 +46,15 @@ def dependency_key(plan: BuildPlan, base_id: str, contents: Mapping[str, bytes])
 
 def complete_key(plan: BuildPlan, base_id: str, tree: str) -> str:
     """Of an image that holds the source: the same for the same base, commands and tree."""
-    parts = [base_id, render(plan, base_id), plan.directory, tree]
+    parts = [base_id, render(plan, base_id), plan.directory, tree, *_programs(plan)]
     if plan.kind is BuildKind.DOCKERFILE:  # else they are in the text
         parts += (f"{name}={value}" for name, value in plan.build_env.items())
     return hashlib.sha256(_quoted(parts)).hexdigest()[:_KEY_LENGTH]
+
+
+def _programs(plan: BuildPlan) -> Iterator[str]:
+    for name, text in programs(plan.caches).items():
+        yield from (name, text)
 
 
 def _quoted(parts: Iterable[str]) -> bytes:

@@ -4,8 +4,8 @@ Beside the folders stands tools.toml: what the bases made from packages have in 
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
@@ -24,11 +24,12 @@ from emulator.model.build import (
     Runtime,
     Tools,
 )
-from emulator.model.configuration import DEFAULT_PORT
+from emulator.model.configuration import DEFAULT_PORT, NOTHING
 from emulator.model.errors import ConfigurationError, Place
 
 FILE = "buildpack.toml"
 TOOLS = "tools.toml"
+PROGRAMS = "programs"
 DEFAULT_SUITE = "bookworm"
 _LAST_PORT = 65535
 _CACHE_NAME = re.compile(r"[a-z][a-z0-9-]*")
@@ -63,6 +64,14 @@ def load(folder: Path, *, suite: str = DEFAULT_SUITE) -> tuple[Buildpack, ...]:
                 message = f"the runtime {runtime.name} is in {first} already"
                 raise _error(str(path), "runtimes", message)
     return buildpacks
+
+
+def without_programs(buildpacks: Iterable[Buildpack]) -> tuple[Buildpack, ...]:
+    """The same, but commands find the image's own programs only: strictly what App Runner does."""
+    return tuple(
+        replace(pack, caches=tuple(replace(cache, programs=NOTHING) for cache in pack.caches))
+        for pack in buildpacks
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +143,20 @@ class _Section:
             if len(named) == len(value):
                 return MappingProxyType(named)
         raise self.error(key, "expected a table of texts")
+
+    def files_by_name(self, key: str, folder: str) -> Mapping[str, str]:
+        """What the files say that are named, which lie in a folder beside this file; none where
+        it is not said.
+        """
+        if key not in self._table:
+            return NOTHING
+        names = self.texts_by_name(key)
+        beside = Path(self._file).parent / folder
+        try:
+            texts = {name: (beside / file).read_text("utf-8") for name, file in names.items()}
+        except (OSError, UnicodeDecodeError) as error:
+            raise self.error(key, f"cannot be read: {error}") from error
+        return MappingProxyType(texts)
 
     def flag(self, key: str) -> bool:
         """False where it is not said."""
@@ -289,4 +312,5 @@ def _cache(section: _Section) -> Cache:
         unless=section.pattern("unless", ""),
         needed=section.pattern("needed", ""),
         contains=section.patterns("contains"),
+        programs=section.files_by_name("programs", PROGRAMS),
     )

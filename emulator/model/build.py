@@ -94,7 +94,8 @@ class Cache:
     builds must not use it at once, or what one service puts there must not reach another; then
     each service has its own. `unless` (build commands) and `needed` (the start command) are
     regular expressions: where one is found the tool keeps to its own place in the image.
-    `contains` maps files, which must exist, to regular expressions in them.
+    `contains` maps files, which must exist, to regular expressions in them. `programs` are texts of
+    scripts by name: they come before the image's own while a command runs.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Cache:
     unless: str = ""
     needed: str = ""
     contains: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    programs: Mapping[str, str] = field(default_factory=lambda: NOTHING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,6 +35,7 @@ inputs = ["deps.txt"]
 name = "cobol"
 variables = { COBOL_CACHE = "{cache}/x" }
 exclusive = true
+programs = { cob = "run" }
 unless = "COBOL_CACHE"
 
 [[rules]]
@@ -50,7 +51,8 @@ command = "cobol main.cob"
 
 def write(folder, text, name="cobol"):
     path = folder / name / "buildpack.toml"
-    path.parent.mkdir(exist_ok=True)
+    (path.parent / "programs").mkdir(parents=True, exist_ok=True)
+    (path.parent / "programs" / "run").write_text("#!/bin/sh\n")
     path.write_text(text)
     return path
 
@@ -80,6 +82,7 @@ def test_a_new_language_is_a_new_folder(tmp_path):
             name="cobol",
             variables={"COBOL_CACHE": "{cache}/x"},
             exclusive=True,
+            programs={"cob": "#!/bin/sh\n"},
             unless="COBOL_CACHE",
         ),
     )
@@ -145,6 +148,7 @@ def test_a_buildpack_without_rules_is_one_for_apprunner_yaml_alone(tmp_path):
         ('name = "cobol"\n', 'name = "a/b"\n', "caches[0].name", "small letters, digits"),
         ('{ COBOL_CACHE = "{cache}/x" }', "{}", "caches[0].variables", "a table of texts"),
         ('"{cache}/x"', "1", "caches[0].variables", "a table of texts"),
+        ('{ cob = "run" }', '{ cob = "walk" }', "caches[0].programs", "cannot be read"),
         ("exclusive = true", "exclusive = 1", "caches[0].exclusive", "true or false"),
         ('unless = "', 'unless = "(', "caches[0].unless", "not a regular"),
         ('because = "there is a main.cob"', "", "rules[0].because", "expected a text"),

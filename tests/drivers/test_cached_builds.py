@@ -4,6 +4,7 @@ import asyncio
 import re
 import subprocess
 import tarfile
+from dataclasses import replace
 
 import pytest
 
@@ -240,3 +241,16 @@ async def test_a_cache_that_is_shared_is_kept_until_somebody_prunes_it(bench):
     assert word == f"cache {volume['Name']} (3 MB)"
     assert await prune.prune_caches(bench.engine, sizes, dry_run=False) == (word,)
     assert not await bench.volumes()
+
+
+async def test_programs_come_before_the_image_s_own_and_are_no_part_of_it(bench):
+    program = "#!/bin/sh\necho \"ours says '$1'\" | tee /said\n"
+    cache = replace(bench.cache, programs={"ls": program})
+    image = await bench.run("ls it", caches=(cache,))
+    assert "ours says 'it'" in bench.lines
+    files = await asyncio.to_thread(listing, image)
+    assert "said" in files
+    assert not [path for path in files if path.startswith("dev/apprunner")]
+    bench.lines.clear()
+    with pytest.raises(BuildError, match="it"):  # another layer, without them
+        await bench.run("ls it")

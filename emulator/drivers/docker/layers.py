@@ -8,14 +8,18 @@ the image. The container's first process waits for the command's end and takes a
 import asyncio
 import codecs
 import shlex
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
 from emulator.decisions.build_environment import layer_key
 from emulator.decisions.build_stages import Run
-from emulator.decisions.caches import variables as cache_variables
+from emulator.decisions.caches import (
+    PROGRAMS,
+    programs as cache_programs,
+    variables as cache_variables,
+)
 from emulator.decisions.image_names import split_reference
 from emulator.drivers.docker.build_output import BuildOutput, shown_command
 from emulator.drivers.docker.build_run import remove_images
@@ -74,7 +78,9 @@ class Layers:
         return str(found[0]["Id"]) if found else None
 
     def _key(self, image: str, runs: Sequence[Run]) -> str:
-        return layer_key(image, (run.command for run in runs), self._workshop.variables)
+        work = self._workshop
+        commands = (run.command for run in runs)
+        return layer_key(image, commands, work.variables, cache_programs(work.caches))
 
     async def make(
         self, image: str, runs: Sequence[Run], output: BuildOutput, name: Named | None = None
@@ -163,7 +169,7 @@ class Layers:
         made = await self._engine.post(
             f"/containers/{container}/exec",
             json={
-                "Cmd": [*_SHELL, _script(image), "sh", *(run.command for run in runs)],
+                "Cmd": [*_SHELL, self._script(image), "sh", *(run.command for run in runs)],
                 "Env": [f"{name}={value}" for name, value in self._variables(image).items()],
                 "AttachStdout": True,
                 "AttachStderr": True,
@@ -176,6 +182,11 @@ class Layers:
         except TimeoutError:  # what was to tell the container is gone: killed, like all else
             return _KILLED
         return int(ended["StatusCode"])
+
+    def _script(self, image: Json) -> str:
+        shell = image["Config"].get("Shell") or _SHELL
+        commands = _COMMANDS % {"door": _DOOR, "shell": shlex.join(shell)}
+        return "".join((*_lay_out(cache_programs(self._caches(image))), commands))
 
     def _variables(self, image: Json) -> Mapping[str, str]:
         """ENV of the image wins over them, as it does over ARG."""
@@ -222,6 +233,10 @@ class Layers:
         return made[0]
 
 
-def _script(image: Json) -> str:
-    shell = image["Config"].get("Shell") or _SHELL
-    return _COMMANDS % {"door": _DOOR, "shell": shlex.join(shell)}
+def _lay_out(programs: Mapping[str, str]) -> Iterator[str]:
+    """In memory, the container's own, like the door: nothing of it comes into the image."""
+    if programs:
+        yield f"mkdir -p {PROGRAMS} && export PATH={PROGRAMS}:$PATH\n"
+    for name, text in programs.items():
+        place = shlex.quote(f"{PROGRAMS}/{name}")
+        yield f"printf %s {shlex.quote(text)} > {place} && chmod 755 {place}\n"
