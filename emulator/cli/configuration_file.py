@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from emulator.model.errors import ConfigurationError, Place
-from emulator.model.settings import Limits, PaceMode, Quotas
+from emulator.model.settings import Limits, LoadBalancer, PaceMode, Quotas
 
 Key = tuple[str, ...]
 KEEP = "keep"
@@ -202,8 +202,11 @@ def shown(value: object) -> str:
             return str(value)
 
 
-def _limits() -> dict[str, Check]:
-    return {f.name: count if f.type in {int, "int"} else positive for f in fields(Limits)}
+_BY_TYPE: Mapping[object, Check] = {int: count, float: positive, bool: boolean}
+
+
+def _fields_of(kind: type[Limits | LoadBalancer]) -> dict[str, Check]:
+    return {f.name: _BY_TYPE[f.type] for f in fields(kind)}
 
 
 def images(document: Document, key: Key, value: object) -> dict[str, Any]:
@@ -240,7 +243,8 @@ EVERYTHING = table(
         "host": text,
         "strict": boolean,
         "ports": table({"api": port, "https": port, "http": port, "registry": port}),
-        "limits": table(_limits()),
+        "limits": table(_fields_of(Limits)),
+        "load_balancer": table(_fields_of(LoadBalancer)),
         "images": images,
         "repositories": each(repository),
         "secrets": each(secret),

@@ -84,9 +84,10 @@ class Lease:
     a frozen process, so dial at once, but give up when this future fails.
     """
 
-    __slots__ = ("_balancer", "_held", "_slot", "endpoint", "instance", "thawing")
+    __slots__ = ("_balancer", "_held", "_slot", "cold", "endpoint", "instance", "thawing")
 
     def __init__(self, balancer: "Balancer", slot: _Slot) -> None:
+        self.cold = False  # the request came when no instance was routed
         self._balancer = balancer
         self._slot = slot
         self._held = True
@@ -147,6 +148,7 @@ class Balancer:
         draw: Callable[[int], int] = secrets.randbelow,
     ) -> None:
         self.request_timeout = 120.0
+        self.websockets = False
         self.queue_wait = queue_wait
         self.last_activity: Epoch | None = None
         self.total_in_flight = 0
@@ -167,13 +169,19 @@ class Balancer:
     # What the service's worker tells.
 
     def configure(
-        self, *, max_concurrency: int | None = None, request_timeout: float | None = None
+        self,
+        *,
+        max_concurrency: int | None = None,
+        request_timeout: float | None = None,
+        websockets: bool | None = None,
     ) -> None:
         """Requests that wait profit at once; what is in flight above a new limit goes on."""
         if max_concurrency is not None:
             self._max_concurrency = max_concurrency
         if request_timeout is not None:
             self.request_timeout = request_timeout
+        if websockets is not None:
+            self.websockets = websockets
         self._hand_out()
 
     def route(self, targets: Sequence[Target]) -> None:
@@ -264,6 +272,7 @@ class Balancer:
     async def _wait(self, within: float) -> Lease:
         waiter: asyncio.Future[Lease | Refused] = asyncio.get_running_loop().create_future()
         self._waiters[waiter] = None
+        cold = not self._routed
         self._note_demand()
         self._wake()
         try:
@@ -281,11 +290,15 @@ class Balancer:
             self._waiters.pop(waiter, None)
         if isinstance(outcome, Refused):
             raise outcome
+        outcome.cold = cold
         return outcome
 
+    @property
+    def _routed(self) -> int:
+        return sum(slot.routed for slot in self._slots.values())
+
     def _in_vain(self, waited: float) -> Refused:
-        instances = sum(slot.routed for slot in self._slots.values())
-        return _refused(give_up(instances=instances, waited=waited))
+        return _refused(give_up(instances=self._routed, waited=waited))
 
     def _pick(self) -> _Slot | None:
         return pick(self._pickable, max_concurrency=self._max_concurrency, draw=self._draw)

@@ -42,6 +42,30 @@ class Limits:
     starts_at_once: int = 3
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadBalancer:
+    """What the load balancer allows its clients: seconds, bytes, bytes per second, counts.
+
+    `header_bytes` counts a request's whole head, `headers` its lines. A head must be complete
+    within `header_timeout`; a body, or a client that reads its answer, must move `minimum_rate`
+    on average of `rate_grace`. `streams` are open requests on one HTTP/2 connection.
+    """
+
+    header_bytes: int = 61_440
+    headers: int = 100
+    header_timeout: float = 30.0
+    idle_timeout: float = 300.0
+    minimum_rate: int = 240
+    rate_grace: float = 20.0
+    connections: int = 10_000
+    connections_per_client: int = 5_000
+    streams: int = 100
+    http2: bool = True
+    waiting_page: bool = False
+    access_log: bool = True
+    access_log_bytes: int = 10_000_000
+
+
 class PaceMode(StrEnum):
     """Whether waiting for App Runner is part of what is emulated."""
 
@@ -92,6 +116,7 @@ class Settings:
     account: str = "000000000000"
     addresses: Addresses = field(default_factory=Addresses)
     limits: Limits = field(default_factory=Limits)
+    load_balancer: LoadBalancer = field(default_factory=LoadBalancer)
     strict: bool = False
     pace: Pace = field(default_factory=Pace)
     quotas: Quotas = field(default_factory=Quotas)

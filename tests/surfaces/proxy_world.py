@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 from emulator.controllers.balancer import Balancer, Target
@@ -14,7 +15,7 @@ from emulator.drivers.certificates import Certificates
 from emulator.drivers.clock import SystemClock
 from emulator.model.identifiers import InstanceId, ServiceId
 from emulator.model.instance import Endpoint
-from emulator.model.settings import Addresses
+from emulator.model.settings import Addresses, LoadBalancer
 from emulator.surfaces.proxy.listener import Proxy
 
 SERVICE = ServiceId("5" * 32)
@@ -273,6 +274,7 @@ async def world(
     request_timeout: float = 10,
     grace: float = 0.2,
     routed: Sequence[Target] | None = None,
+    front: Mapping[str, object] = MappingProxyType({}),
     **limits: float,
 ) -> AsyncIterator[World]:
     """Everything up, the apps routed; at the end nothing may be left in flight."""
@@ -301,7 +303,9 @@ async def world(
             await stack.enter_async_context(app)
         balancer.route([app.target() for app in apps] if routed is None else routed)
         addresses = Addresses(https_port=0, http_port=0)
-        proxy = Proxy(router, certificates, addresses, CLOCK, grace=grace)
+        proxy = Proxy(
+            router, certificates, addresses, CLOCK, limits=LoadBalancer(**front), grace=grace
+        )
         await stack.enter_async_context(proxy)
         port = await proxy.doors.open(SERVICE, 0)
         built = World(

@@ -10,9 +10,11 @@ LONGEST_PATH = 512  # characters kept of a path, so that the ring stays bounded 
 
 
 class AccessEntry(NamedTuple):
-    """One request; `status` 0: the client went away first. `seconds` to the end of the answer.
+    """One request; `status` 0: the client went away first. `seconds` to the end of the answer,
+    `queued` of them until an instance was found, `upstream` since the request was sent to it.
 
-    `sent` counts the bytes of the answer's body. A named tuple, being the cheapest to make.
+    `received` and `sent` count the bytes of the bodies. `cold`: no instance was there to take it.
+    A named tuple, being the cheapest to make.
     """
 
     at: Epoch
@@ -22,7 +24,12 @@ class AccessEntry(NamedTuple):
     path: str
     status: int
     seconds: float
+    queued: float
+    upstream: float
+    received: int
     sent: int
+    cold: bool
+    request_id: str
     reason: str = ""
 
 

@@ -1,76 +1,61 @@
-"""Connections from clients: requests in, one after the other, each handed to a handler.
+"""HTTP/1 connections from clients: requests in, one after the other, each handed to a handler.
 
-One task per connection, none per request. Parsing, limits and the refusal of malformed requests
-are llhttp's, through aiohttp's parser.
+One task per connection, none per request. What is a request, `requests` and `gate` say.
 """
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from contextlib import suppress
 
-from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
-from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
-from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.http_parser import RawRequestMessage, RawResponseMessage
+from aiohttp.streams import StreamReader
 
 from emulator.model.identifiers import ServiceId
-from emulator.surfaces.proxy.errors import Answers, RequestBodyError
-from emulator.surfaces.proxy.framing import request_headers
-from emulator.surfaces.proxy.stream import BODY_BUFFER, HEAD_LINE, Stream
+from emulator.surfaces.proxy.errors import Local, RequestBodyError
+from emulator.surfaces.proxy.floor import Floor, Handler, Pace
+from emulator.surfaces.proxy.framing import (
+    LAST_CHUNK,
+    WITHOUT_BODY,
+    chunk,
+    request_headers,
+    status_line,
+)
+from emulator.surfaces.proxy.gate import Flaw
+from emulator.surfaces.proxy.requests import RequestReader
+from emulator.surfaces.proxy.stream import BODY_BUFFER, Stream
+from emulator.surfaces.proxy.upstream import Response, UpstreamConnection
 
 PIPELINE_LIMIT = 8  # requests read ahead of the one that is being answered
 LINGER = 2.0  # seconds for which the rest of an unwanted body is taken, so that the answer arrives
+_HTTP_1_0 = (1, 0)
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _log = logging.getLogger(__name__)
 
-# Answers one request on a connection; False: the connection ends with it.
-Handler = Callable[["ClientConnection", RawRequestMessage, StreamReader], Awaitable[bool]]
-
-
-@dataclass(slots=True, kw_only=True)
-class Floor:
-    """What all client connections of a proxy share."""
-
-    group: asyncio.TaskGroup
-    answers: Answers
-    connections: set["ClientConnection"] = field(default_factory=set)
-    draining: bool = False
-    _emptied: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def enter(self, connection: "ClientConnection") -> None:
-        self.connections.add(connection)
-        self._emptied.clear()
-
-    def leave(self, connection: "ClientConnection") -> None:
-        self.connections.discard(connection)
-        if not self.connections:
-            self._emptied.set()
-
-    async def empty(self) -> None:
-        """Wait until every client has gone."""
-        if self.connections:
-            await self._emptied.wait()
-
 
 class ClientConnection(Stream):
-    """An HTTP/1.x server over one connection.
+    """An HTTP/1.x server over one connection; it implements `Requester`.
 
     `service` is set on a service's own port, None where the Host header decides.
     """
 
     __slots__ = (
         "_arrival",
-        "_backlog",
-        "_body",
         "_broken",
+        "_ended",
         "_floor",
+        "_frame",
         "_handler",
+        "_head",
         "_memo",
         "_memo_key",
+        "_pace",
         "_requests",
-        "_switched",
         "_task",
+        "_tunnel",
+        "_written",
+        "body_wanted",
         "idle_since",
         "peer",
         "scheme",
@@ -86,38 +71,31 @@ class ClientConnection(Stream):
         self.service = service
         self.peer = ""
         self.idle_since: float | None = loop.time()
+        self.body_wanted = False
         self._floor = floor
         self._handler = handler
-        self._backlog: deque[tuple[RawRequestMessage, StreamReader]] = deque()
+        self._requests = RequestReader(self, loop, floor.limits)
         self._arrival: asyncio.Future[None] | None = None
-        self._body: StreamReader = EMPTY_PAYLOAD
-        self._broken: BadHttpMessage | None = None
-        self._switched = False
+        self._ended: asyncio.Future[None] | None = None
+        self._broken: Flaw | None = None
+        self._tunnel: Callable[[bytes], None] | None = None
         self._memo = b""
         self._memo_key: tuple[object, ...] = ()
         self._task: asyncio.Task[None] | None = None
-        self._requests = HttpRequestParser(
-            self,
-            loop,
-            BODY_BUFFER,
-            max_line_size=HEAD_LINE,
-            max_field_size=HEAD_LINE,
-            auto_decompress=False,
-        )
+        self._written = 0
+        self._pace = Pace(floor.limits)
+        # The answer that is being written.
+        self._head = b""
+        self._frame: Callable[[bytes], bytes] | None = None
 
     # What the handlers use.
-
-    @property
-    def answers(self) -> Answers:
-        return self._floor.answers
 
     @property
     def draining(self) -> bool:
         return self._floor.draining
 
     def spawn(self, work: Callable[[], Awaitable[None]]) -> "asyncio.Task[None]":
-        """Run something beside the handler; the handler ends it."""
-        return self._floor.group.create_task(_run(work))
+        return self._floor.group.create_task(guarded(work))
 
     def headers_for_instance(self, message: RawRequestMessage, timeout: float) -> bytes:
         """The request's headers; a client's requests are mostly alike, so the last are kept."""
@@ -129,58 +107,154 @@ class ClientConnection(Stream):
             self._memo_key = key
         return self._memo
 
+    def go_on(self) -> None:
+        self.write(_CONTINUE)
+
+    def answer(self, answer: Local, *, head_only: bool, keep: bool) -> None:
+        self.write(self._floor.answers.whole(answer, head_only=head_only, close=not keep))
+
+    def begin(
+        self,
+        connection: UpstreamConnection,
+        response: Response,
+        request: RawRequestMessage,
+        *,
+        keep: bool,
+        elapsed: float,
+    ) -> bool:
+        message, _ = response
+        framing, self._frame, delimited = _framing(message, request)
+        keep = keep and delimited
+        persistence = b""
+        if not keep:
+            persistence = b"connection: close\r\n"
+        elif request.version == _HTTP_1_0:
+            persistence = b"connection: keep-alive\r\n"
+        self._head = b"%b%b%b%bx-envoy-upstream-service-time: %d\r\n\r\n" % (
+            status_line(message),
+            connection.headers_for_client(message, date=self._floor.answers.date()),
+            framing,
+            persistence,
+            elapsed * 1000,
+        )
+        return keep
+
+    def send(self, data: bytes) -> None:
+        if data and self._frame is not None:
+            data = self._frame(data)
+        self.write(self._head + data if self._head else data)
+        self._head = b""
+
+    def end(self, data: bytes = b"") -> None:
+        if self._frame is not None:
+            data = (self._frame(data) if data else b"") + LAST_CHUNK
+        if self._head or data:
+            self.write(self._head + data)
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        self._written += len(data)
+        super().write(data)
+
+    def tunnel(self, sink: Callable[[bytes], None]) -> None:
+        """From now on, what comes is for `sink`: the connection speaks another protocol."""
+        early, self._requests.early = self._requests.early, b""
+        self._tunnel = sink
+        if early:
+            sink(early)
+        super().resume_reading()
+
+    # What the floor asks.
+
     def stop_if_idle(self) -> None:
         """End a connection that waits for a request; another one ends with its answer."""
         if self.idle_since is not None:
             self.close()
 
     def cancel(self) -> None:
-        """End it at once, whatever it does."""
         if self._task is not None:
             self._task.cancel()
         self.abort()
+
+    def tick(self, now: float) -> None:
+        limits = self._floor.limits
+        if self.idle_since is not None and self._broken is None:
+            if self._requests.within_head:
+                if now - self._requests.head_since > limits.header_timeout:
+                    reason = f"the head took longer than {limits.header_timeout:g} seconds"
+                    self._too_slow(Flaw(reason, status=408))
+            elif now - self.idle_since > limits.idle_timeout:
+                self.close()
+            return
+        buffered = self._unsent()
+        reading = self.body_wanted and not self._reading_paused and not self._requests.body.is_eof()
+        moved = self._requests.received + self._written - buffered
+        if self._tunnel is None and self._pace.too_slow(
+            now, moved, expected=reading or buffered > 0
+        ):
+            reason = (
+                f"less than {limits.minimum_rate} bytes per second came "
+                f"in {limits.rate_grace:g} seconds"
+            )
+            self._too_slow(Flaw(reason, status=408))
+
+    def _unsent(self) -> int:
+        return 0 if self.transport is None else self.transport.get_write_buffer_size()
+
+    def _too_slow(self, flaw: Flaw) -> None:
+        self._floor.too_slow += 1
+        if self._unsent():  # it does not read: an answer would never arrive
+            self.abort()
+        else:
+            self._break(flaw)
 
     # What the transport tells.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        if self._floor.draining:  # its TLS handshake had begun before
-            self.abort()
-            return
         peer = transport.get_extra_info("peername")
         self.peer = str(peer[0]) if peer else ""
-        self._floor.enter(self)
+        if not self._floor.admit(self):
+            self.abort()
+            return
         self._task = self._floor.group.create_task(self._serve())
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
         self._floor.leave(self)
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
         if self._task is not None:
             self._task.cancel()  # also what is done for a client that has gone
 
     def data_received(self, data: bytes) -> None:
-        if self._broken is not None or self._switched:
+        if self._tunnel is not None:
+            self._tunnel(data)
+            return
+        if self._broken is not None:
             return
         try:
-            messages, self._switched, _ = self._requests.feed_data(data)
-        except BadHttpMessage as error:
-            self._break(error)
-            return
-        if messages:
-            self._backlog.extend(messages)
-            self._body = messages[-1][1]
+            self._requests.feed(data)
+        except Flaw as flaw:
+            self._break(flaw)
+        if self._requests.arrived:
             self._wake()
-            if len(self._backlog) > PIPELINE_LIMIT:
-                self.pause_reading()
+        if not self._may_read():
+            self.pause_reading()
 
     def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002
-        if len(self._backlog) <= PIPELINE_LIMIT:
+        if self._may_read():
             super().resume_reading(resume_parser)
 
-    def _break(self, error: BadHttpMessage) -> None:
-        self._broken = error
-        if not self._body.is_eof():
-            self._body.set_exception(RequestBodyError(str(error)))
+    def _may_read(self) -> bool:
+        requests = self._requests
+        return len(requests.arrived) <= PIPELINE_LIMIT and len(requests.early) <= BODY_BUFFER
+
+    def _break(self, flaw: Flaw) -> None:
+        """Nothing more is read; what was asked before is answered."""
+        self._broken = flaw
+        if not self._requests.body.is_eof():
+            self._requests.body.set_exception(RequestBodyError(flaw.reason, status=flaw.status))
         self._wake()
 
     def _wake(self) -> None:
@@ -192,7 +266,7 @@ class ClientConnection(Stream):
     async def _serve(self) -> None:
         try:
             while await self._arrived():
-                message, body = self._backlog.popleft()
+                message, body = self._requests.arrived.popleft()
                 self.resume_reading()
                 if not await self._answer(message, body):
                     break
@@ -201,17 +275,20 @@ class ClientConnection(Stream):
 
     async def _arrived(self) -> bool:
         """Wait for a request; False when there will be none."""
-        if not self._backlog and self._broken is None:
+        if not self._requests.arrived and self._broken is None:
             if self._floor.draining:
                 return False
             self.idle_since = self._loop.time()
             self._arrival = self._loop.create_future()
             await self._arrival
         self.idle_since = None
-        if self._backlog:
+        if self._requests.arrived:
             return True
-        status = 431 if isinstance(self._broken, LineTooLong) else 400
-        self.write(self.answers.local(status, close=True))
+        if self._broken is not None:
+            self._floor.malformed += 1
+            local = Local(self._broken.status, reason=self._broken.reason)
+            self.answer(local, head_only=False, keep=False)
+            await self._linger()
         return False
 
     async def _answer(self, message: RawRequestMessage, body: StreamReader) -> bool:
@@ -221,7 +298,12 @@ class ClientConnection(Stream):
             _log.exception("a request could not be handled: %s %s", message.method, message.path)
             self.abort()
             return False
-        return (body.is_eof() or await self._discard(body)) and keep and not self._switched
+        if self._requests.switched:
+            return False
+        keep = (body.is_eof() or await self._discard(body)) and keep
+        if not keep and self._broken is not None:
+            await self._linger()
+        return keep
 
     async def _discard(self, body: StreamReader) -> bool:
         """Take the rest of a body that nobody wants; False if it does not end soon."""
@@ -233,9 +315,37 @@ class ClientConnection(Stream):
             return False
         return True
 
+    async def _linger(self) -> None:
+        """Let the answer arrive: closing with something unread in the socket would take it back."""
+        if self.transport is None or self.transport.is_closing():
+            return
+        super().resume_reading()
+        with suppress(OSError, NotImplementedError, RuntimeError):
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+        self._ended = self._loop.create_future()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER):
+                await self._ended
 
-async def _run(work: Callable[[], Awaitable[None]]) -> None:
+
+async def guarded(work: Callable[[], Awaitable[None]]) -> None:
+    """A request's companion: its mistakes end nothing but itself."""
     try:
         await work()
     except Exception:  # noqa: BLE001 - as above
         _log.exception("a request's companion failed")
+
+
+def _framing(
+    message: RawResponseMessage, request: RawRequestMessage
+) -> tuple[bytes, Callable[[bytes], bytes] | None, bool]:
+    """The header that says where the body ends, how its parts are framed, and whether it ends
+    before the connection does.
+    """
+    bodiless = request.method == "HEAD" or message.code in WITHOUT_BODY
+    if bodiless or ("Content-Length" in message.headers and not message.chunked):
+        return b"", None, True
+    if request.version > _HTTP_1_0:
+        return b"transfer-encoding: chunked\r\n", chunk, True
+    return b"", None, False  # HTTP/1.0 knows no other end than the connection's

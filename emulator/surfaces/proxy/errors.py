@@ -1,6 +1,6 @@
 """Answers that no instance gave, worded as Envoy (App Runner's front end) words them."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
 
@@ -15,6 +15,7 @@ REASON_HEADER = "x-apprunner-emulator-reason"  # for people; App Runner says not
 _RESET = "upstream connect error or disconnect/reset before headers. reset reason: "
 _BODIES = {
     HTTPStatus.BAD_REQUEST: "Bad Request",
+    HTTPStatus.REQUEST_TIMEOUT: "Request Timeout",
     HTTPStatus.TOO_MANY_REQUESTS: "Too Many Requests",
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "Request Header Fields Too Large",
     HTTPStatus.SERVICE_UNAVAILABLE: "no healthy upstream",
@@ -35,7 +36,38 @@ class UpstreamError(Exception):
 
 
 class RequestBodyError(Exception):
-    """The client's body is not what its head promised."""
+    """The client's body is not what its head promised; `status` is the answer's."""
+
+    def __init__(self, reason: str, *, status: int = HTTPStatus.BAD_REQUEST) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """An answer of the load balancer's own; a body that is not given is the status's."""
+
+    status: int
+    body: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    reason: str = ""
+
+    @property
+    def content(self) -> bytes:
+        return (
+            _BODIES.get(HTTPStatus(self.status), "") if self.body is None else self.body
+        ).encode()
+
+    def fields(self) -> list[tuple[str, str]]:
+        """All headers but those of every answer."""
+        content = self.content
+        fields = [("content-length", str(len(content)))]
+        if content:
+            fields.append(("content-type", _type_of(content)))
+        fields += self.headers
+        if self.reason:
+            fields.append((REASON_HEADER, self.reason))
+        return [(name, _one_line(value)) for name, value in fields]
 
 
 class Answers:
@@ -53,26 +85,15 @@ class Answers:
             self._date = formatdate(second, usegmt=True).encode()
         return self._date
 
-    def local(
-        self,
-        status: int,
-        *,
-        body: str | None = None,
-        headers: Sequence[tuple[str, str]] = (),
-        head_only: bool = False,
-        close: bool = False,
-    ) -> bytes:
-        """An answer of the load balancer's own; a body that is not given is the status's."""
-        text = (_BODIES.get(HTTPStatus(status), "") if body is None else body).encode()
-        lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", f"content-length: {len(text)}"]
-        if text:
-            lines.append("content-type: text/plain")
-        lines += [f"{name}: {_one_line(value)}" for name, value in headers]
+    def whole(self, answer: Local, *, head_only: bool = False, close: bool = False) -> bytes:
+        """In HTTP/1."""
+        lines = [f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}"]
+        lines += [f"{name}: {value}" for name, value in answer.fields()]
         if close:
             lines.append("connection: close")
         head = "\r\n".join(lines).encode("utf-8", "surrogateescape")
         tail = b"\r\ndate: %b\r\nserver: %b\r\n\r\n" % (self.date(), SERVER)
-        return head + tail + (b"" if head_only else text)
+        return head + tail + (b"" if head_only else answer.content)
 
 
 def reset_body(reason: str) -> str:
@@ -80,5 +101,9 @@ def reset_body(reason: str) -> str:
     return _RESET + reason
 
 
+def _type_of(content: bytes) -> str:
+    return "text/html; charset=utf-8" if content.startswith(b"<!doctype html>") else "text/plain"
+
+
 def _one_line(value: str) -> str:
-    return value.replace("\r", " ").replace("\n", " ")
+    return " ".join(value.split())

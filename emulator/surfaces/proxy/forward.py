@@ -7,10 +7,8 @@ The service's time limit covers everything, from the head's arrival to the answe
 """
 
 import asyncio
-import secrets
-from collections.abc import Callable
 
-from aiohttp.http_parser import RawRequestMessage, RawResponseMessage
+from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
 from emulator.controllers.balancer import Balancer, Lease, Refused
@@ -18,27 +16,27 @@ from emulator.controllers.router import Router
 from emulator.model.identifiers import InstanceId, ServiceId
 from emulator.ports import Clock
 from emulator.surfaces.proxy.access_log import LONGEST_PATH, AccessEntry, AccessLog
-from emulator.surfaces.proxy.client import ClientConnection
 from emulator.surfaces.proxy.errors import (
     CONNECTION_FAILURE,
-    REASON_HEADER,
+    Local,
     RequestBodyError,
     UpstreamError,
     reset_body,
 )
-from emulator.surfaces.proxy.framing import LAST_CHUNK, chunk, request_line, status_line
-from emulator.surfaces.proxy.upstream import Pools, Response, UpstreamConnection, dial
+from emulator.surfaces.proxy.floor import Requester
+from emulator.surfaces.proxy.framing import LAST_CHUNK, chunk, request_id, request_line
+from emulator.surfaces.proxy.tunnel import Tunnel, is_websocket
+from emulator.surfaces.proxy.upstream import (
+    OutOfDescriptorsError,
+    Pools,
+    Response,
+    UpstreamConnection,
+    dial,
+)
 
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_WITHOUT_BODY = frozenset({204, 304})
+_SWITCHING = 101
 _TOO_MANY_REQUESTS = 429
-_HTTP_1_0 = (1, 0)
-
-
-def request_id() -> str:
-    """Random, in the form of a UUID of version 4."""
-    digits = secrets.token_hex(16)
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
+_UPGRADE = b"connection: upgrade\r\nupgrade: websocket\r\n"
 
 
 class Forwarder:
@@ -51,19 +49,17 @@ class Forwarder:
         self._router = router
 
     async def handle(
-        self, client: ClientConnection, message: RawRequestMessage, body: StreamReader
+        self, client: Requester, message: RawRequestMessage, body: StreamReader
     ) -> bool:
         exchange = Exchange(self, client, message, body)
         service = client.service
         if service is None:
             service = self._router.service_of(_host(message))
         balancer = None if service is None else self._router.by_service(service)
-        if len(message.headers.getall("Host", ())) > 1:
-            exchange.answer(400, reason="more than one Host header")
-        elif service is None or balancer is None:
+        if service is None or balancer is None:
             exchange.answer(404, reason="no service has this host name")
-        elif message.upgrade and _switches(message):
-            exchange.answer(403, reason="App Runner has no WebSockets and no CONNECT")
+        elif message.upgrade and (why := exchange.why_not_switched(balancer)):
+            exchange.answer(403, reason=why)
         else:
             return await exchange.run(service, balancer)
         exchange.record(service)
@@ -79,25 +75,30 @@ class Exchange:
         "_body",
         "_buffered",
         "_client",
+        "_cold",
         "_consumed",
         "_continued",
         "_fresh",
         "_give_up_at",
         "_instance",
+        "_leased_at",
+        "_limit",
         "_message",
         "_owner",
         "_reason",
+        "_request_id",
         "_sent",
         "_sent_at",
         "_started",
         "_status",
+        "_switching",
         "keep",
     )
 
     def __init__(
         self,
         owner: Forwarder,
-        client: ClientConnection,
+        client: Requester,
         message: RawRequestMessage,
         body: StreamReader,
     ) -> None:
@@ -108,23 +109,45 @@ class Exchange:
         self._body = body
         self._buffered: bytes | None = None  # the whole body, where it was here with the head
         self._started = asyncio.get_running_loop().time()
+        self._leased_at = 0.0
         self._begun = False  # bytes of the answer have been written
         self._sent_at = 0.0
         self._consumed = False  # part of the body is with an instance, and nowhere else
         self._continued = False
         self._fresh = False  # no more kept connections for this one
+        self._switching = False  # the connection is to speak WebSocket
         self._give_up_at: float | None = None  # since a dial failed: when to stop trying
         self._instance: InstanceId | None = None
+        self._cold = False
+        self._request_id = request_id(message)
         self._balancer: Balancer
+        self._limit: asyncio.Timeout
         self._reason = ""
         self._sent = 0
         self._status = 0
+
+    def why_not_switched(self, balancer: Balancer) -> str:
+        """Why a connection may not change its protocol, "" if it may or only offers to."""
+        if self._message.method == "CONNECT":
+            return "App Runner has no CONNECT"
+        if self._message.headers.get("Upgrade", "").lower() == "h2c":
+            return ""  # merely offered, as by curl
+        if not is_websocket(self._message) or not self._body.is_eof():
+            return "only WebSocket may be upgraded to"
+        if not balancer.websockets:
+            return (
+                "App Runner has no WebSockets; here the tag emulator:websockets=on of the service "
+                "allows them, unless the emulator is strict"
+            )
+        self._switching = True
+        self._fresh = True
+        return ""
 
     async def run(self, service: ServiceId, balancer: Balancer) -> bool:
         """Forward the request, whatever becomes of it."""
         self._balancer = balancer
         try:
-            async with asyncio.timeout(balancer.request_timeout):
+            async with asyncio.timeout(balancer.request_timeout) as self._limit:
                 while not await self._attempt():
                     pass
         except TimeoutError:
@@ -134,7 +157,9 @@ class Exchange:
         except UpstreamError as error:
             self._fail(503, body=reset_body(error.reason), reason=error.reason)
         except RequestBodyError as error:
-            self._fail(400, reason=str(error))
+            self._fail(error.status, reason=str(error))
+        except OutOfDescriptorsError:
+            self._fail(503, reason="the emulator has no file descriptor left (ulimit -n)")
         finally:
             self.record(service)
         return self.keep
@@ -152,14 +177,10 @@ class Exchange:
         self.keep = self.keep and self._body.is_eof()
         self._status = status
         self._reason = reason
-        self._client.write(
-            self._client.answers.local(
-                status,
-                body=body,
-                headers=(*headers, (REASON_HEADER, reason)) if reason else headers,
-                head_only=self._message.method == "HEAD",
-                close=not self.keep,
-            )
+        self._client.answer(
+            Local(status, body, headers, reason),
+            head_only=self._message.method == "HEAD",
+            keep=self.keep,
         )
 
     def _refuse(self, refused: Refused) -> None:
@@ -175,8 +196,8 @@ class Exchange:
         self._client.abort()  # the only way to say that an answer is not complete
 
     def record(self, service: ServiceId | None) -> None:
-        """Write the access log's line."""
-        seconds = asyncio.get_running_loop().time() - self._started
+        """Remember what the access log and the metrics are made of."""
+        now = asyncio.get_running_loop().time()
         self._owner.log.record(
             AccessEntry(
                 self._owner.clock.now(),
@@ -185,8 +206,13 @@ class Exchange:
                 self._message.method,
                 self._message.path[:LONGEST_PATH],
                 self._status,
-                seconds,
+                now - self._started,
+                (self._leased_at or now) - self._started,
+                now - self._sent_at if self._sent_at else 0.0,
+                self._body.total_bytes,
                 self._sent,
+                self._cold,
+                self._request_id,
                 self._reason,
             )
         )
@@ -196,6 +222,8 @@ class Exchange:
     async def _attempt(self) -> bool:
         """False: nothing has happened yet, try again."""
         lease = await self._acquire()
+        self._leased_at = asyncio.get_running_loop().time()
+        self._cold = self._cold or lease.cold
         try:
             connection = await self._connect(lease)
             return connection is not None and await self._use(lease, connection)
@@ -248,11 +276,16 @@ class Exchange:
             self._fresh = True
             return False
         finally:
-            if complete:
-                self._owner.pools.put(lease, connection)
-            else:
-                connection.abort()
+            self._let_go(lease, connection, complete=complete)
         return True
+
+    def _let_go(self, lease: Lease, connection: UpstreamConnection, *, complete: bool) -> None:
+        if complete:
+            self._owner.pools.put(lease, connection)
+        elif self._status == _SWITCHING:
+            connection.close()
+        else:
+            connection.abort()
 
     async def _send_whole(self, lease: Lease, connection: UpstreamConnection) -> bool:
         """The usual case: the request is one write, without a task of its own."""
@@ -263,10 +296,25 @@ class Exchange:
             data += self._framed(self._buffered)
         if self._message.chunked:
             data += LAST_CHUNK
-        response = self._send(connection, data)
+        sent = self._send(connection, data)
         if lease.thawing is not None:
             lease.thawing.add_done_callback(connection.thawed)
-        return await self._relay(connection, await response)
+        response = await sent
+        if self._switching and response[0].code == _SWITCHING:
+            return await self._switch(lease, connection, response)
+        return await self._relay(connection, response)
+
+    async def _switch(
+        self, lease: Lease, connection: UpstreamConnection, response: Response
+    ) -> bool:
+        """WebSocket: both sides' bytes as they are, for as long as both want."""
+        self._begun = True
+        self._status = _SWITCHING
+        self._limit.reschedule(None)
+        async with Tunnel(self._client, connection, lambda: lease.routed) as tunnel:
+            await tunnel.ended(response[0])
+        self._sent = tunnel.bytes_to_client
+        return False
 
     async def _send_streaming(self, lease: Lease, connection: UpstreamConnection) -> bool:
         """A body that is still on its way goes through beside the answer."""
@@ -278,27 +326,31 @@ class Exchange:
             "100-continue"
         ):
             self._continued = True
-            self._client.write(_CONTINUE)
+            self._client.go_on()
         response = self._send(connection, self._head())
         self._consumed = True
+        self._client.body_wanted = True
         pump = self._client.spawn(lambda: self._pump(connection))
         try:
             reusable = await self._relay(connection, await response, pump)
             return reusable and pump.done()
         finally:
+            self._client.body_wanted = False
             pump.cancel()
             await asyncio.wait((pump,))
 
     def _send(self, connection: UpstreamConnection, data: bytes) -> "asyncio.Future[Response]":
         self._sent_at = asyncio.get_running_loop().time()
-        return connection.send(data, for_head=self._message.method == "HEAD")
+        return connection.send(
+            data, for_head=self._message.method == "HEAD", upgrade=self._switching
+        )
 
     def _head(self) -> bytes:
         message = self._message
         headers = self._client.headers_for_instance(message, self._balancer.request_timeout)
-        end = b"\r\n"
-        if "X-Request-Id" not in message.headers:
-            end = b"x-request-id: %b\r\n\r\n" % request_id().encode()
+        if self._switching:
+            headers += _UPGRADE
+        end = b"x-request-id: %b\r\n\r\n" % self._request_id.encode()
         return request_line(message) + headers + end
 
     def _framed(self, data: bytes) -> bytes:
@@ -330,75 +382,34 @@ class Exchange:
         message, body = response
         if pump is not None and not self._body.is_eof():
             self.keep = False  # the instance answers before it has heard all
-        framing, frame = self._framing(message)
-        head = self._response_head(connection, message, framing)
+        elapsed = asyncio.get_running_loop().time() - self._sent_at
+        client = self._client
+        self.keep = client.begin(
+            connection, response, self._message, keep=self.keep, elapsed=elapsed
+        )
         self._begun = True
         self._status = message.code
         if body.is_eof():
-            self._write_last(head, body.read_nowait(), frame)
+            data = body.read_nowait()
+            self._sent += len(data)
+            client.end(data)
         else:
-            await self._stream(head, body, frame)
+            await self._stream(body)
         return not message.should_close
 
-    def _framing(
-        self, message: RawResponseMessage
-    ) -> tuple[bytes, Callable[[bytes], bytes] | None]:
-        """The header that tells the client where the body ends, and how its parts are framed."""
-        counted = "Content-Length" in message.headers and not message.chunked
-        bodiless = self._message.method == "HEAD" or message.code in _WITHOUT_BODY
-        if bodiless or counted:
-            return b"", None
-        if self._message.version > _HTTP_1_0:
-            return b"transfer-encoding: chunked\r\n", chunk
-        self.keep = False  # HTTP/1.0 knows no other end than the connection's
-        return b"", None
-
-    def _response_head(
-        self, connection: UpstreamConnection, message: RawResponseMessage, framing: bytes
-    ) -> bytes:
-        counted = not message.chunked
-        headers = connection.headers_for_client(
-            message, counted=counted, date=self._client.answers.date()
-        )
-        elapsed = asyncio.get_running_loop().time() - self._sent_at
-        persistence = b""
-        if not self.keep:
-            persistence = b"connection: close\r\n"
-        elif self._message.version == _HTTP_1_0:
-            persistence = b"connection: keep-alive\r\n"
-        return b"%b%b%b%bx-envoy-upstream-service-time: %d\r\n\r\n" % (
-            status_line(message),
-            headers,
-            framing,
-            persistence,
-            elapsed * 1000,
-        )
-
-    def _write_last(self, head: bytes, data: bytes, frame: Callable[[bytes], bytes] | None) -> None:
-        self._sent += len(data)
-        if frame is not None:
-            data = (frame(data) if data else b"") + LAST_CHUNK
-        self._client.write(head + data)
-
-    async def _stream(
-        self, head: bytes, body: StreamReader, frame: Callable[[bytes], bytes] | None
-    ) -> None:
+    async def _stream(self, body: StreamReader) -> None:
+        """The first part goes with the head, where it is here already."""
         client = self._client
-        client.write(head)
+        client.send(body.read_nowait())
+        self._sent = body.total_bytes
         while data := await body.readany():
             self._sent += len(data)
-            client.write(frame(data) if frame is not None else data)
+            client.send(data)
             await client.drain()
-        if frame is not None:
-            client.write(LAST_CHUNK)
+        client.end()
 
 
 def _host(message: RawRequestMessage) -> str:
     if message.path.startswith("/"):
         return str(message.headers.get("Host", ""))
     return message.url.raw_authority or str(message.headers.get("Host", ""))
-
-
-def _switches(message: RawRequestMessage) -> bool:
-    """An upgrade that is not merely offered, as HTTP/2's is by curl."""
-    return message.method == "CONNECT" or message.headers.get("Upgrade", "").lower() != "h2c"

@@ -3,6 +3,8 @@
 Raw header bytes are copied, not taken apart; names become lower case, as Envoy makes them.
 """
 
+import re
+import secrets
 from collections.abc import Iterable, Sequence
 
 from aiohttp.http_parser import RawRequestMessage, RawResponseMessage
@@ -12,6 +14,8 @@ from emulator.surfaces.proxy.errors import SERVER
 RawHeaders = Sequence[tuple[bytes, bytes]]
 
 LAST_CHUNK = b"0\r\n\r\n"
+
+WITHOUT_BODY = frozenset({204, 304})
 
 _HOP_BY_HOP = frozenset(
     {
@@ -25,18 +29,16 @@ _HOP_BY_HOP = frozenset(
     }
 )
 # Set by the load balancer; what a client says about itself there is not believed.
-_OURS = frozenset(
-    {
-        b"expect",
-        b"x-envoy-expected-rq-timeout-ms",
-        b"x-envoy-external-address",
-        b"x-forwarded-for",
-        b"x-forwarded-proto",
-    }
-)
+_OURS = frozenset({b"expect", b"x-forwarded-for", b"x-forwarded-proto", b"x-request-id"})
+_OURS_BEGIN = b"x-envoy-"
 _NOT_TO_INSTANCES = _HOP_BY_HOP | _OURS
+# What applications behind WSGI or CGI cannot tell from the name with hyphens.
+_LOOK_ALIKES = _NOT_TO_INSTANCES | {b"content-length", b"host"}
 _NOT_TO_CLIENTS = _HOP_BY_HOP | {b"server", b"x-envoy-upstream-service-time"}
-_NEVER_BY_NAME = frozenset({b"host", b"content-length", b"x-request-id"})
+_NEVER_BY_NAME = frozenset({b"host", b"content-length"})
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:@/+=~-]{1,128}", re.ASCII)
+_X_REQUEST_ID = "X-Request-Id"
+_NO_CONTENT = 204
 
 
 def chunk(data: bytes) -> bytes:
@@ -44,8 +46,10 @@ def chunk(data: bytes) -> bytes:
 
 
 def named_by_connection(headers: RawHeaders) -> frozenset[bytes]:
-    """Headers that `Connection` declares hop-by-hop, except those that a request stands on."""
+    """Headers that `Connection` declares hop-by-hop, except those that a message stands on."""
     values = [value for name, value in headers if name.lower() == b"connection"]
+    if not values:
+        return frozenset()
     tokens = {token.strip().lower() for value in values for token in value.split(b",")}
     return frozenset(tokens - _NEVER_BY_NAME)
 
@@ -57,14 +61,23 @@ def _copied(headers: RawHeaders, leave_out: frozenset[bytes]) -> Iterable[bytes]
             yield b"%b: %b\r\n" % (lower, value)
 
 
+def _is_forged(name: bytes) -> bool:
+    """A client's header that an application could take for one of the load balancer's."""
+    if b"_" not in name:
+        return name.startswith(_OURS_BEGIN)
+    plain = name.replace(b"_", b"-")
+    return plain in _LOOK_ALIKES or plain.startswith(_OURS_BEGIN)
+
+
 def request_headers(message: RawRequestMessage, *, peer: str, scheme: str, timeout: float) -> bytes:
     """All headers for an instance but the request id, without the empty line."""
     headers: RawHeaders = message.raw_headers
-    leave_out = _NOT_TO_INSTANCES | named_by_connection(headers)
+    forged = {lower for name, _ in headers if _is_forged(lower := name.lower())}
+    leave_out = _NOT_TO_INSTANCES | named_by_connection(headers) | forged
     parts = list(_copied(headers, leave_out))
     if "Host" not in message.headers:
         parts.append(b"host: localhost\r\n")  # HTTP/1.0 may leave it out, HTTP/1.1 may not
-    earlier = [value for name, value in headers if name.lower() == b"x-forwarded-for"]
+    earlier = [value for name, value in headers if name.lower() == b"x-forwarded-for" and value]
     parts.append(b"x-forwarded-for: %b\r\n" % b", ".join([*earlier, peer.encode()]))
     parts.append(
         f"x-forwarded-proto: {scheme}\r\nx-envoy-external-address: {peer}\r\n"
@@ -75,6 +88,16 @@ def request_headers(message: RawRequestMessage, *, peer: str, scheme: str, timeo
     return b"".join(parts)
 
 
+def request_id(message: RawRequestMessage) -> str:
+    """The client's own, if it has one that can be written anywhere; else a new UUID."""
+    if _X_REQUEST_ID in message.headers:
+        given = message.headers.getall(_X_REQUEST_ID)
+        if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]):
+            return str(given[0])
+    digits = secrets.token_hex(16)
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
+
+
 def request_line(message: RawRequestMessage) -> bytes:
     """The target in origin form, also where the client sent an absolute one."""
     target = message.path
@@ -83,20 +106,21 @@ def request_line(message: RawRequestMessage) -> bytes:
     return f"{message.method} {target} HTTP/1.1\r\n".encode("utf-8", "surrogateescape")
 
 
-def response_headers(message: RawResponseMessage, *, counted: bool, date: bytes) -> bytes:
-    """All headers for a client but those of this one exchange, without the empty line.
-
-    `counted`: keep Content-Length.
-    """
-    headers: RawHeaders = message.raw_headers
-    leave_out = _NOT_TO_CLIENTS | named_by_connection(headers)
-    if not counted:
-        leave_out |= {b"content-length"}
-    parts = list(_copied(headers, leave_out))
+def response_headers(message: RawResponseMessage, *, date: bytes) -> bytes:
+    """All headers for a client but those of this one exchange, without the empty line."""
+    parts = list(_copied(message.raw_headers, left_out(message)))
     if "Date" not in message.headers:
         parts.append(b"date: %b\r\n" % date)
     parts.append(b"server: %b\r\n" % SERVER)
     return b"".join(parts)
+
+
+def left_out(message: RawResponseMessage) -> frozenset[bytes]:
+    """Headers of an instance's answer that are not a client's business."""
+    leave_out = _NOT_TO_CLIENTS | named_by_connection(message.raw_headers)
+    if message.chunked or message.code == _NO_CONTENT:
+        leave_out |= {b"content-length"}
+    return leave_out
 
 
 def status_line(message: RawResponseMessage) -> bytes:

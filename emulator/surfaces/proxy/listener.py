@@ -10,17 +10,17 @@ from typing import Protocol, Self
 from emulator.controllers.router import Router
 from emulator.model.errors import AddressInUseError
 from emulator.model.identifiers import ServiceId
-from emulator.model.settings import Addresses
+from emulator.model.settings import Addresses, LoadBalancer
 from emulator.ports import Clock
 from emulator.surfaces.proxy.access_log import AccessLog
-from emulator.surfaces.proxy.client import ClientConnection, Floor
+from emulator.surfaces.proxy.client import ClientConnection
 from emulator.surfaces.proxy.doors import BACKLOG, ServiceDoors, bound_port
 from emulator.surfaces.proxy.errors import Answers
+from emulator.surfaces.proxy.floor import TICK, Floor
 from emulator.surfaces.proxy.forward import Forwarder
 from emulator.surfaces.proxy.port_holder import holder_of
 from emulator.surfaces.proxy.redirect import Redirect
 
-CLIENT_IDLE_LIMIT = 300.0  # seconds a client's connection may wait for its next request
 GRACE = 10.0  # seconds for requests in flight when the proxy stops
 _HANDSHAKE_LIMIT = 10.0
 _SHUTDOWN_LIMIT = 2.0
@@ -52,6 +52,7 @@ class Proxy:
         addresses: Addresses,
         clock: Clock,
         *,
+        limits: LoadBalancer | None = None,
         grace: float = GRACE,
     ) -> None:
         self.log = AccessLog()
@@ -62,7 +63,9 @@ class Proxy:
         self._certificates = certificates
         self._forwarder = Forwarder(router, clock, self.log)
         self._group = asyncio.TaskGroup()
-        self._floor = Floor(group=self._group, answers=Answers(clock))
+        self._floor = Floor(
+            group=self._group, answers=Answers(clock), limits=limits or LoadBalancer()
+        )
         self._servers: list[asyncio.Server] = []
         self._sweep: asyncio.TimerHandle | None = None
         self._grace = grace
@@ -80,7 +83,7 @@ class Proxy:
         except BaseException:
             await self.stop(0)
             raise
-        self._sweep_later()
+        self._tick_later()
 
     async def stop(self, grace: float | None = None) -> None:
         """No new requests; those in flight have `grace` seconds. A second call does nothing."""
@@ -179,13 +182,9 @@ class Proxy:
         except TimeoutError:
             return
 
-    def _sweep_later(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._sweep = loop.call_later(CLIENT_IDLE_LIMIT / 10, self._sweep_idle)
+    def _tick_later(self) -> None:
+        self._sweep = asyncio.get_running_loop().call_later(TICK, self._tick)
 
-    def _sweep_idle(self) -> None:
-        oldest = asyncio.get_running_loop().time() - CLIENT_IDLE_LIMIT
-        for connection in list(self._floor.connections):
-            if connection.idle_since is not None and connection.idle_since < oldest:
-                connection.stop_if_idle()
-        self._sweep_later()
+    def _tick(self) -> None:
+        self._floor.tick(asyncio.get_running_loop().time())
+        self._tick_later()

@@ -4,7 +4,8 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
 from emulator.controllers.router import normalise
-from emulator.surfaces.proxy.client import ClientConnection
+from emulator.surfaces.proxy.errors import Local
+from emulator.surfaces.proxy.floor import Requester
 
 _HTTPS = 443
 
@@ -16,15 +17,16 @@ class Redirect:
         self._port = port
 
     async def handle(
-        self, client: ClientConnection, message: RawRequestMessage, body: StreamReader
+        self, client: Requester, message: RawRequestMessage, body: StreamReader
     ) -> bool:
         keep = not message.should_close and not message.upgrade and body.is_eof()
         host = normalise(str(message.headers.get("Host", "")))
         if not host or message.method == "CONNECT":
-            client.write(client.answers.local(400, close=True))
+            client.answer(Local(400), head_only=False, keep=False)
             return False
         authority = host if self._port == _HTTPS else f"{host}:{self._port}"
         target = message.path if message.path.startswith("/") else message.url.raw_path_qs
         location = f"https://{authority}{target}"
-        client.write(client.answers.local(301, headers=(("location", location),), close=not keep))
+        moved = Local(301, headers=(("location", location),))
+        client.answer(moved, head_only=message.method == "HEAD", keep=keep)
         return keep

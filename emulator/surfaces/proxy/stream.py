@@ -9,17 +9,26 @@ import asyncio
 from aiohttp.base_protocol import BaseProtocol
 
 BODY_BUFFER = 2**16  # a body's low-water mark; its high-water mark is twice that
-HEAD_LINE = 2**14  # bytes of a request target, and of one header
-HEAD_LINES = 200
 
 
 class Stream(BaseProtocol):
     """One connection, to a client or to an instance."""
 
-    __slots__ = ()
+    __slots__ = ("partner",)
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
+        self.partner: Stream | None = None  # what is read there is written here, as it is
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self.partner is not None:
+            self.partner.pause_reading()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.partner is not None:
+            self.partner.resume_reading()
 
     def pause_reading(self) -> None:
         if not self._reading_paused and self.transport is not None:

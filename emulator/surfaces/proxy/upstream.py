@@ -7,6 +7,8 @@ left says that the request may be sent again.
 """
 
 import asyncio
+import errno
+from collections.abc import Callable
 
 from aiohttp.http_exceptions import BadHttpMessage
 from aiohttp.http_parser import HttpResponseParser, RawResponseMessage
@@ -21,12 +23,20 @@ from emulator.surfaces.proxy.errors import (
     PROTOCOL_ERROR,
     UpstreamError,
 )
-from emulator.surfaces.proxy.framing import response_headers
-from emulator.surfaces.proxy.stream import BODY_BUFFER, HEAD_LINE, Stream
+from emulator.surfaces.proxy.framing import WITHOUT_BODY, response_headers
+from emulator.surfaces.proxy.gate import END_OF_HEAD, response_is_sound
+from emulator.surfaces.proxy.stream import BODY_BUFFER, Stream
 
 IDLE_LIMIT = 1.0  # seconds; gunicorn's keep-alive, the shortest in wide use, is 2
 POOL_LIMIT = 256  # idle connections per instance
 DIAL_TIMEOUT = 5.0  # seconds, as Envoy's
+HEADER_BYTES = 61_440  # of one header of an answer; with the next, as Envoy's
+HEADERS = 100
+
+OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
+
+_SWITCHING = 101
+_FINAL = 200
 
 Response = tuple[RawResponseMessage, StreamReader]
 
@@ -37,11 +47,15 @@ class UpstreamConnection(Stream):
     __slots__ = (
         "_answered",
         "_body",
+        "_early",
         "_for_head",
+        "_gone",
+        "_may_switch",
         "_memo",
         "_memo_key",
         "_response",
         "_responses",
+        "_sink",
         "endpoint",
         "idle_since",
         "reused",
@@ -56,16 +70,26 @@ class UpstreamConnection(Stream):
         self._body: StreamReader = EMPTY_PAYLOAD
         self._answered = False  # bytes came since the request was sent
         self._for_head = False
+        self._may_switch = False
+        self._early = b""  # bytes of another protocol that came with the answer
+        self._sink: Callable[[bytes], None] | None = None
+        self._gone: asyncio.Future[None] | None = None
         self._memo = b""
         self._memo_key: tuple[object, ...] = ()
         self._responses = self._new_parser()
 
-    def send(self, data: bytes, *, for_head: bool) -> "asyncio.Future[Response]":
-        """Send a request's head (and what there is of its body); the response's head follows."""
+    def send(
+        self, data: bytes, *, for_head: bool, upgrade: bool = False
+    ) -> "asyncio.Future[Response]":
+        """Send a request's head (and what there is of its body); the response's head follows.
+
+        `upgrade`: the answer may be 101.
+        """
         if for_head or self._for_head:
             self._for_head = for_head
             self._responses = self._new_parser()
         self._answered = False
+        self._may_switch = upgrade
         self._body = EMPTY_PAYLOAD
         self._response = self._loop.create_future()
         if self.open:
@@ -87,37 +111,85 @@ class UpstreamConnection(Stream):
         if thaw.cancelled() or thaw.exception() is not None:
             self.fail(UpstreamError(CONNECTION_FAILURE, safe=not self._answered))
 
-    def headers_for_client(
-        self, message: RawResponseMessage, *, counted: bool, date: bytes
-    ) -> bytes:
-        """The response's headers; answers in a row are mostly alike, so the last are kept."""
-        key = (counted, date, message.raw_headers)
+    def headers_for_client(self, message: RawResponseMessage, *, date: bytes) -> bytes:
+        """The response's headers; answers in a row are mostly alike, so the last are kept.
+
+        Raises UpstreamError where they cannot be passed on.
+        """
+        key = (message.code, message.chunked, date, message.raw_headers)
         if self._memo_key != key:
-            self._memo = response_headers(message, counted=counted, date=date)
+            if not response_is_sound(message):
+                raise UpstreamError(PROTOCOL_ERROR)
+            self._memo = response_headers(message, date=date)
             self._memo_key = key
         return self._memo
 
+    def tunnel(self, sink: Callable[[bytes], None]) -> None:
+        """From now on, what comes is for `sink`: the connection speaks another protocol."""
+        early, self._early = self._early, b""
+        self._sink = sink
+        if early:
+            sink(early)
+
+    async def gone(self) -> None:
+        """Wait for the connection's end."""
+        if self.transport is not None:
+            self._gone = self._loop.create_future()
+            await self._gone
+
     def data_received(self, data: bytes) -> None:
-        if self._response is None or (self._response.done() and self._body.is_eof()):
-            self.abort()  # nobody asked: whatever that is, no request may follow it
+        if self._sink is not None:
+            self._sink(data)
             return
+        if self._response is None or (self._response.done() and self._body.is_eof()):
+            if self._may_switch and self._response is not None:
+                self._early += data  # the other protocol's, sooner than anybody listens
+            else:
+                self.abort()  # nobody asked: whatever that is, no request may follow it
+            return
+        began = not self._answered
         self._answered = True
         try:
-            messages, _, _ = self._responses.feed_data(data)
+            messages, _, rest = self._responses.feed_data(data)
         except BadHttpMessage:
-            self.fail(UpstreamError(PROTOCOL_ERROR))
+            if not (began and self._take_with_surplus(data)):
+                self.fail(UpstreamError(PROTOCOL_ERROR))
             return
         for message, body in messages:
             self._take(message, body)
+        self._early += rest
 
     def _take(self, message: RawResponseMessage, body: StreamReader) -> None:
-        if message.code < 200 and message.code != 101:  # noqa: PLR2004 - interim answers
+        switching = message.code == _SWITCHING
+        if message.code < _FINAL and not switching:  # interim answers
             return
-        if self._response is None or self._response.done() or message.code == 101:  # noqa: PLR2004
+        late = self._response is None or self._response.done()
+        if late or (switching and not self._may_switch):
             self.fail(UpstreamError(PROTOCOL_ERROR))
             return
+        assert self._response is not None  # noqa: S101 - for mypy: it is not late
+        self._may_switch = switching
         self._body = body
         self._response.set_result((message, body))
+
+    def _take_with_surplus(self, data: bytes) -> bool:
+        """An answer with more behind it than it said: it counts, the rest ends the connection."""
+        end = data.find(END_OF_HEAD) + len(END_OF_HEAD)
+        self._responses = self._new_parser()
+        try:
+            ((message, body),), _, _ = self._responses.feed_data(data[:end])
+        except (BadHttpMessage, ValueError):
+            return False
+        length = message.headers.get("Content-Length", "")
+        if not body.is_eof():
+            if not length.isdigit() or len(data) - end < int(length):
+                return False
+            self._responses.feed_data(data[end : end + int(length)])
+        elif not self._for_head and message.code not in WITHOUT_BODY and length != "0":
+            return False
+        self._take(message, body)
+        self.abort()
+        return True
 
     def eof_received(self) -> bool:
         """The instance has said all it will say: a body without a length ends here."""
@@ -126,6 +198,8 @@ class UpstreamConnection(Stream):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
+        if self._gone is not None and not self._gone.done():
+            self._gone.set_result(None)
         self._finish()
 
     def _finish(self) -> None:
@@ -147,16 +221,21 @@ class UpstreamConnection(Stream):
             self,
             self._loop,
             BODY_BUFFER,
-            max_line_size=HEAD_LINE,
-            max_field_size=HEAD_LINE,
+            max_line_size=HEADER_BYTES,
+            max_field_size=HEADER_BYTES,
+            max_headers=HEADERS,
             response_with_body=not self._for_head,
             read_until_eof=True,
             auto_decompress=False,
         )
 
 
+class OutOfDescriptorsError(Exception):
+    """This process can open no more connections; that is no instance's fault."""
+
+
 async def dial(lease: Lease) -> UpstreamConnection:
-    """A fresh connection. Raises UpstreamError, safe to try elsewhere."""
+    """A fresh connection. Raises UpstreamError, safe to try elsewhere, and OutOfDescriptorsError."""
     loop = asyncio.get_running_loop()
     endpoint = lease.endpoint
     try:
@@ -164,7 +243,9 @@ async def dial(lease: Lease) -> UpstreamConnection:
             _, connection = await loop.create_connection(
                 lambda: UpstreamConnection(loop, endpoint), endpoint.host, endpoint.port
             )
-    except OSError:  # a TimeoutError is one, too
+    except OSError as error:  # a TimeoutError is one, too
+        if error.errno in OUT_OF_DESCRIPTORS:
+            raise OutOfDescriptorsError from None
         raise UpstreamError(CONNECTION_FAILURE, safe=True) from None
     return connection
 
