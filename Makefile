@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup machine demo test check docs bench clean
+.PHONY: help setup machine demo test check docs bench fuzz clean
 
 help: ## This list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1|/p' Makefile | awk -F'|' '{printf "  make %-7s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ docs: setup ## Write docs/coverage.md and docs/apprunner-yaml.md anew
 
 bench: setup ## The benchmarks, as ratios against a peer measured in the same run
 	@$(BIN)/python -m bench $(ARGS)
+
+fuzz: setup ## The load balancer against byte streams made up for it (ARGS="SECONDS SEED")
+	@$(BIN)/python scripts/fuzz.py $(ARGS)
 
 clean: ## Remove .venv, caches and build products; no state, no containers
 	rm -rf .venv build dist *.egg-info .coverage .coverage.* .hypothesis

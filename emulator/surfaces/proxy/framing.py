@@ -38,6 +38,7 @@ _NOT_TO_CLIENTS = _HOP_BY_HOP | {b"server", b"x-envoy-upstream-service-time"}
 _NEVER_BY_NAME = frozenset({b"host", b"content-length"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:@/+=~-]{1,128}", re.ASCII)
 _X_REQUEST_ID = "X-Request-Id"
+_AUTHORITY = re.compile(r"(?:[^/?]*://)?[^/?]*")
 _NO_CONTENT = 204
 
 
@@ -99,11 +100,17 @@ def request_id(message: RawRequestMessage) -> str:
 
 
 def request_line(message: RawRequestMessage) -> bytes:
-    """The target in origin form, also where the client sent an absolute one."""
-    target = message.path
-    if not target.startswith("/") and target != "*":
-        target = message.url.raw_path_qs
-    return f"{message.method} {target} HTTP/1.1\r\n".encode("utf-8", "surrogateescape")
+    return f"{message.method} {origin_form(message.path)} HTTP/1.1\r\n".encode(
+        "utf-8", "surrogateescape"
+    )
+
+
+def origin_form(target: str) -> str:
+    """Path and query as the client wrote them, also where it sent an absolute URL."""
+    if target.startswith("/") or target == "*":
+        return target
+    path = _AUTHORITY.sub("", target, count=1)
+    return path if path.startswith("/") else "/" + path
 
 
 def response_headers(message: RawResponseMessage, *, date: bytes) -> bytes:

@@ -6,6 +6,7 @@ from aiohttp.streams import StreamReader
 from emulator.controllers.router import normalise
 from emulator.surfaces.proxy.errors import Local
 from emulator.surfaces.proxy.floor import Requester
+from emulator.surfaces.proxy.framing import origin_form
 
 _HTTPS = 443
 
@@ -25,8 +26,7 @@ class Redirect:
             client.answer(Local(400), head_only=False, keep=False)
             return False
         authority = host if self._port == _HTTPS else f"{host}:{self._port}"
-        target = message.path if message.path.startswith("/") else message.url.raw_path_qs
-        location = f"https://{authority}{target}"
+        location = f"https://{authority}{origin_form(message.path)}"
         moved = Local(301, headers=(("location", location),))
         client.answer(moved, head_only=message.method == "HEAD", keep=keep)
         return keep

@@ -44,6 +44,7 @@ class RequestReader:
         "_loop",
         "_parser",
         "_partial",
+        "_protocol",
         "_raw",
         "_seam",
         "arrived",
@@ -70,15 +71,8 @@ class RequestReader:
         self._left: int | None = None  # bytes of a body with a length; None: it is chunked
         self._raw = 0  # bytes of a chunked body as they came
         self._seam = b""  # the last bytes of what was read, as an end may be split
-        self._parser = HttpRequestParser(
-            protocol,
-            loop,
-            BODY_BUFFER,
-            max_line_size=limits.header_bytes,
-            max_field_size=limits.header_bytes,
-            max_headers=limits.headers,
-            auto_decompress=False,
-        )
+        self._protocol = protocol
+        self._parser = self._new_parser()
 
     @property
     def within_head(self) -> bool:
@@ -160,6 +154,8 @@ class RequestReader:
         messages, _, _ = self._parser.feed_data(part)
         if messages:  # that a body ends elsewhere than we think would be our mistake
             raise Flaw("the body ends where none was expected to")
+        if self._left is None and self.body.is_eof():
+            self._parser = self._new_parser()  # it would take a trailer for the next one's header
         return rest
 
     def _end_of_chunks(self, data: bytes) -> int:
@@ -175,3 +171,14 @@ class RequestReader:
         if self._raw - taken > most:
             raise Flaw("the chunks' sizes and extensions are far longer than the body")
         return taken
+
+    def _new_parser(self) -> HttpRequestParser:
+        return HttpRequestParser(
+            self._protocol,
+            self._loop,
+            BODY_BUFFER,
+            max_line_size=self._limits.header_bytes,
+            max_field_size=self._limits.header_bytes,
+            max_headers=self._limits.headers,
+            auto_decompress=False,
+        )

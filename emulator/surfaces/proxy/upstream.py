@@ -47,6 +47,7 @@ class UpstreamConnection(Stream):
     __slots__ = (
         "_answered",
         "_body",
+        "_chunked",
         "_early",
         "_for_head",
         "_gone",
@@ -70,6 +71,7 @@ class UpstreamConnection(Stream):
         self._body: StreamReader = EMPTY_PAYLOAD
         self._answered = False  # bytes came since the request was sent
         self._for_head = False
+        self._chunked = False  # a parser takes a trailer for the next answer's header
         self._may_switch = False
         self._early = b""  # bytes of another protocol that came with the answer
         self._sink: Callable[[bytes], None] | None = None
@@ -85,8 +87,9 @@ class UpstreamConnection(Stream):
 
         `upgrade`: the answer may be 101.
         """
-        if for_head or self._for_head:
+        if for_head or self._for_head or self._chunked:
             self._for_head = for_head
+            self._chunked = False
             self._responses = self._new_parser()
         self._answered = False
         self._may_switch = upgrade
@@ -170,6 +173,7 @@ class UpstreamConnection(Stream):
         assert self._response is not None  # noqa: S101 - for mypy: it is not late
         self._may_switch = switching
         self._body = body
+        self._chunked = message.chunked
         self._response.set_result((message, body))
 
     def _take_with_surplus(self, data: bytes) -> bool:
