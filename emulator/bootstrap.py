@@ -278,9 +278,16 @@ async def assemble(settings: Settings) -> AsyncIterator[World]:
             registry=registry,
         )
         platform = _platform(ports, settings, packs)
-        certificates = Certificates(state_dir, clock)
+        protocols = ("h2", "http/1.1") if settings.load_balancer.http2 else ("http/1.1",)
+        certificates = Certificates(state_dir, clock, protocols=protocols)
         await certificates.load()
-        proxy = Proxy(platform.router, certificates, settings.addresses, clock)
+        proxy = Proxy(
+            platform.router,
+            certificates,
+            settings.addresses,
+            clock,
+            limits=settings.load_balancer,
+        )
         yield World(
             settings=settings,
             lock=lock,

@@ -35,6 +35,11 @@ class Router:
             service = self._hosts.get("*." + name.partition(".")[2])
         return service
 
+    @property
+    def hosts(self) -> frozenset[str]:
+        """All names that lead somewhere."""
+        return frozenset(self._hosts)
+
     def by_host(self, host: str) -> Balancer | None:
         service = self.service_of(host)
         return None if service is None else self._services.get(service)

@@ -11,8 +11,9 @@ import os
 import re
 import ssl
 import tempfile
+import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,12 +53,17 @@ class Certificates:
     """Server contexts by name; the authority is made at the first use and kept in `ca/`.
 
     `clock` must be the machine's: what it says goes into certificates that others check.
+    `protocols` are offered by ALPN, the preferred first. Safe to use from several threads.
     """
 
-    def __init__(self, state_dir: str | Path, clock: Clock) -> None:
+    def __init__(
+        self, state_dir: str | Path, clock: Clock, *, protocols: Sequence[str] = ("http/1.1",)
+    ) -> None:
         self._directory = Path(state_dir) / "ca"
         self._clock = clock
         self._authority: _Authority | None = None
+        self._protocols = list(protocols)
+        self._lock = threading.Lock()
         self._contexts: OrderedDict[str, tuple[dt.datetime, ssl.SSLContext]] = OrderedDict()
 
     @property
@@ -82,6 +88,10 @@ class Certificates:
         name = (server_name or "").lower().rstrip(".")
         if not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
             name = "localhost"
+        with self._lock:
+            return self._kept(name)
+
+    def _kept(self, name: str) -> ssl.SSLContext:
         known = self._contexts.get(name)
         now = self._now()
         if known is not None and known[0] > now:
@@ -102,7 +112,7 @@ class Certificates:
         key, leaf = _leaf(self._authority, name, now)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.set_alpn_protocols(["http/1.1"])
+        context.set_alpn_protocols(self._protocols)
         # Python's ssl reads from paths only: pipes are paths that never touch the disk.
         with _piped(_pem(leaf)) as certificate_path, _piped(_key_pem(key)) as key_path:
             context.load_cert_chain(certificate_path, key_path)

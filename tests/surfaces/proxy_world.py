@@ -230,10 +230,16 @@ class World:
     thaws: list[InstanceId]
     wakes: list[None]
 
-    async def connect(self, port: int | None = None, *, name: str | None = None) -> Client:
+    async def connect(
+        self,
+        port: int | None = None,
+        *,
+        name: str | None = None,
+        context: ssl.SSLContext | None = None,
+    ) -> Client:
         """To the service's own port; with a name: over TLS, which must be in order."""
-        trusting = None
-        if name is not None:
+        trusting = context
+        if name is not None and context is None:
             trusting = await asyncio.to_thread(
                 ssl.create_default_context, cafile=self.certificates.ca_file
             )
@@ -296,7 +302,7 @@ async def world(
     balancer.configure(request_timeout=request_timeout)
     router = Router()
     router.add(SERVICE, [HOST, "hello.localhost"], balancer)
-    certificates = Certificates(state_dir, CLOCK)
+    certificates = Certificates(state_dir, CLOCK, protocols=("h2", "http/1.1"))
     await certificates.load()
     async with contextlib.AsyncExitStack() as stack:
         for app in apps:

@@ -4,11 +4,14 @@ import asyncio
 import os
 import socket
 import ssl
+import threading
+import warnings
 
 import pytest
 
 from emulator.controllers.balancer import Balancer
 from emulator.controllers.router import Router
+from emulator.drivers.certificates import Certificates
 from emulator.model.identifiers import ServiceId
 from emulator.model.settings import Addresses
 from emulator.surfaces.proxy.listener import PortTakenError, Proxy
@@ -39,18 +42,69 @@ async def test_a_client_without_a_server_name_gets_the_certificate_of_localhost(
         assert (await https(w, "127.0.0.1", host=HOST))[0] == 200
 
 
-async def test_http_1_1_is_negotiated_whatever_else_is_offered(tmp_path):
+@pytest.mark.parametrize("offered", [[], ["http/1.1"], ["http/1.1", "h3"]])
+async def test_a_client_without_http_2_is_spoken_to_in_http_1(tmp_path, offered):
     async with world(tmp_path, App()) as w:
         trusting = await asyncio.to_thread(
             ssl.create_default_context, cafile=w.certificates.ca_file
         )
-        trusting.set_alpn_protocols(["h2", "http/1.1"])
-        _, writer = await asyncio.open_connection(
-            "127.0.0.1", w.proxy.https_port, ssl=trusting, server_hostname=HOST
+        if offered:
+            trusting.set_alpn_protocols(offered)
+        client = await w.connect(w.proxy.https_port, name=HOST, context=trusting)
+        tls = client.writer.get_extra_info("ssl_object")
+        assert tls.selected_alpn_protocol() == (offered[0] if offered else None)
+        client.get()
+        assert (await client.answer()).status == 200
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_tls_session_is_resumed(tmp_path, version):
+    async with world(tmp_path, App()) as w:
+        trusting = await asyncio.to_thread(
+            ssl.create_default_context, cafile=w.certificates.ca_file
         )
-        tls = writer.get_extra_info("ssl_object")
-        assert tls.selected_alpn_protocol() == "http/1.1"
-        writer.close()
+        trusting.minimum_version = trusting.maximum_version = version
+
+        def visit(session: ssl.SSLSession | None) -> tuple[bool, ssl.SSLSession | None]:
+            with (
+                socket.create_connection(("127.0.0.1", w.proxy.https_port), timeout=5) as plain,
+                trusting.wrap_socket(plain, server_hostname=HOST, session=session) as tls,
+            ):
+                tls.sendall(f"GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
+                assert tls.recv(4096).startswith(b"HTTP/1.1 200")
+                return bool(tls.session_reused), tls.session
+
+        reused, session = await asyncio.to_thread(visit, None)
+        assert not reused
+        assert (await asyncio.to_thread(visit, session))[0]
+
+
+async def test_tls_1_1_is_refused(tmp_path):
+    async with world(tmp_path, App()) as w:
+        old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        old.check_hostname = False
+        old.verify_mode = ssl.CERT_NONE
+        with warnings.catch_warnings(action="ignore"):  # also the test's client thinks it is old
+            old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await w.connect(w.proxy.https_port, name=HOST, context=old)
+
+
+async def test_certificates_are_made_before_anybody_asks(tmp_path):
+    made = set()
+
+    class Noted(Certificates):
+        def context(self, server_name: str | None) -> ssl.SSLContext:
+            made.add((server_name, threading.current_thread() is threading.main_thread()))
+            return super().context(server_name)
+
+    certificates = Noted(tmp_path, CLOCK)
+    await certificates.load()
+    router = Router()
+    async with Proxy(router, certificates, Addresses(https_port=0, http_port=0), CLOCK) as proxy:
+        router.add(SERVICE, [HOST], None)
+        await until(lambda: (HOST, False) in made)
+        assert proxy.connections == 0
 
 
 async def test_plain_http_on_the_tls_port_and_silence_do_no_harm(tmp_path):

@@ -44,6 +44,9 @@ BAD_HEADS = {
     "identity": f"{POST}Transfer-Encoding: identity\r\n\r\n",
     "no coding": f"{POST}Transfer-Encoding:\r\n\r\n",
     "chunks in HTTP/1.0": f"POST / HTTP/1.0\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "chunks beside an upgrade that hides them": (
+        f"{POST}Transfer-Encoding: chunked\t\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n0\r\n\r\n"
+    ),
     "another host in the target": f"GET http://other.localhost/ HTTP/1.1\r\nHost: {HOST}\r\n\r\n",
     "a user in the target": f"GET http://me@{HOST}/ HTTP/1.1\r\nHost: {HOST}\r\n\r\n",
     "another scheme": f"GET ftp://{HOST}/ HTTP/1.1\r\nHost: {HOST}\r\n\r\n",

@@ -116,7 +116,7 @@ class Floor:
     malformed: int = 0  # requests that were not let in
     _by_peer: Counter[str] = field(default_factory=Counter)
     _emptied: asyncio.Event = field(default_factory=asyncio.Event)
-    _complained: float = float("-inf")
+    _complained: dict[str, float] = field(default_factory=dict)
 
     def admit(self, connection: Connection) -> bool:
         """Take it on; False: there are too many."""
@@ -127,8 +127,8 @@ class Floor:
             self._refuse(f"{limits.connections} (load_balancer.connections)")
             return False
         if self._by_peer[connection.peer] >= limits.connections_per_client:
-            most = f"{limits.connections_per_client} (load_balancer.connections_per_client)"
-            self._refuse(f"{most} from {connection.peer}")
+            most = limits.connections_per_client
+            self._refuse(f"{most} from one client (load_balancer.connections_per_client)")
             return False
         self.connections.add(connection)
         self._by_peer[connection.peer] += 1
@@ -159,14 +159,16 @@ class Floor:
         if self.connections:
             await self._emptied.wait()
 
+    def complain(self, trouble: str) -> None:
+        """One line in the log; more of them only every now and then, whoever provokes them."""
+        now = asyncio.get_running_loop().time()
+        if now - self._complained.get(trouble, float("-inf")) >= _COMPLAIN_AGAIN:
+            self._complained[trouble] = now
+            _log.warning("%s", trouble)
+
     def _refuse(self, limit: str) -> None:
         self.refused += 1
-        now = asyncio.get_running_loop().time()
-        if now - self._complained >= _COMPLAIN_AGAIN:
-            self._complained = now
-            _log.warning(
-                "a connection was refused: the limit is %s, %d were refused", limit, self.refused
-            )
+        self.complain(f"a connection was refused: there are {limit}")
 
 
 class Pace:

@@ -85,7 +85,8 @@ def check_request(message: RawRequestMessage) -> None:
 
 
 def _check_framing(message: RawRequestMessage, codings: list[bytes], lengths: list[bytes]) -> None:
-    if codings and (codings != [_CHUNKED] or message.version != (1, 1)):
+    # Where a protocol is to be switched, the parser does not say that it took no chunks from it.
+    if codings and (codings != [_CHUNKED] or message.version != (1, 1) or not message.chunked):
         raise Flaw("the only Transfer-Encoding is chunked, and only in HTTP/1.1")
     if codings and lengths:
         raise Flaw("there are Content-Length and Transfer-Encoding")

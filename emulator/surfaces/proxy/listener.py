@@ -18,6 +18,7 @@ from emulator.surfaces.proxy.doors import BACKLOG, ServiceDoors, bound_port
 from emulator.surfaces.proxy.errors import Answers
 from emulator.surfaces.proxy.floor import TICK, Floor
 from emulator.surfaces.proxy.forward import Forwarder
+from emulator.surfaces.proxy.http2 import Negotiated
 from emulator.surfaces.proxy.port_holder import holder_of
 from emulator.surfaces.proxy.redirect import Redirect
 
@@ -60,6 +61,8 @@ class Proxy:
         self.https_port = addresses.https_port
         self.http_port = addresses.http_port
         self._host = addresses.host
+        self._router = router
+        self._certified: frozenset[str] = frozenset()  # names whose certificates were made ahead
         self._certificates = certificates
         self._forwarder = Forwarder(router, clock, self.log)
         self._group = asyncio.TaskGroup()
@@ -128,7 +131,7 @@ class Proxy:
         self.http_port = bound_port(http)
 
     async def _bind(
-        self, port: int, admit: Callable[[], ClientConnection], tls: ssl.SSLContext | None
+        self, port: int, admit: Callable[[], asyncio.BaseProtocol], tls: ssl.SSLContext | None
     ) -> asyncio.Server:
         loop = asyncio.get_running_loop()
         try:
@@ -160,8 +163,8 @@ class Proxy:
         if server_name:
             connection.context = self._certificates.context(server_name)
 
-    def _over_tls(self) -> ClientConnection:
-        return ClientConnection(self._floor, self._forwarder.handle, scheme="https")
+    def _over_tls(self) -> Negotiated:
+        return Negotiated(self._floor, self._forwarder.handle)
 
     def _through_door(self, service: ServiceId) -> ClientConnection:
         return ClientConnection(self._floor, self._forwarder.handle, scheme="http", service=service)
@@ -187,4 +190,12 @@ class Proxy:
 
     def _tick(self) -> None:
         self._floor.tick(asyncio.get_running_loop().time())
+        new, self._certified = self._router.hosts - self._certified, self._router.hosts
+        if new:
+            self._group.create_task(self._certify(new))
         self._tick_later()
+
+    async def _certify(self, names: frozenset[str]) -> None:
+        """Ahead of the first handshake, which happens on the event loop."""
+        for name in names:
+            await asyncio.to_thread(self._certificates.context, name)
