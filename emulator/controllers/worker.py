@@ -531,6 +531,7 @@ class Worker:
         self.balancer.configure(
             max_concurrency=configuration.scaling.max_concurrency,
             request_timeout=configuration.extensions.request_timeout,
+            websockets=configuration.extensions.websockets,
         )
         self.reconfigured()
 

@@ -106,13 +106,15 @@ Source = CodeSource | ImageSource
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extensions:
     """What App Runner does not have; seconds, None for off. `queue_commits`: a commit that arrives
-    during an operation is deployed after it; App Runner skips it.
+    during an operation is deployed after it; App Runner skips it. `websockets`: App Runner's front
+    end refuses them.
     """
 
     scale_to_zero_after: float | None = 300.0
     freeze_after: float | None = 10.0
     request_timeout: float = 120.0
     queue_commits: bool = True
+    websockets: bool = True
 
 
 class EgressType(StrEnum):

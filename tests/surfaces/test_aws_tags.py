@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 
+from tests.fakes.emulators import SETTINGS
 from tests.surfaces.aws_calls import OTHER_REGION, Aws, calling, image_source, private, tags
 
 documented, observed, assumed = pytest.mark.documented, pytest.mark.observed, pytest.mark.assumed
@@ -123,6 +125,26 @@ class TestEveryKind:
         await refused(aws, arn, "ResourceNotFoundException")
         again = (await aws.service())["ServiceArn"]
         assert await aws.tags(again) == {}
+
+
+class TestTheTagForWebsockets:
+    @documented(source="roadmap issue 13: App Runner has none; here they are an extension")
+    async def test_takes_effect_at_once(self, aws):
+        service = await aws.service()
+        balancer = aws.emulator.platform.router.by_host(service["ServiceUrl"])
+        for value, passes in (("off", False), ("on", True)):
+            switch = [{"Key": "emulator:websockets", "Value": value}]
+            await aws("TagResource", ResourceArn=service["ServiceArn"], Tags=switch)
+            assert balancer.websockets == passes
+        switch = [{"Key": "emulator:websockets", "Value": "perhaps"}]
+        refusal = await aws.refused("TagResource", ResourceArn=service["ServiceArn"], Tags=switch)
+        assert "takes on or off, not 'perhaps'" in refusal.message
+
+    async def test_has_no_effect_in_a_strict_emulator(self):
+        async with calling(replace(SETTINGS, strict=True)) as aws:
+            switch = [{"Key": "emulator:websockets", "Value": "on"}]
+            service = await aws.service(Tags=switch)
+            assert not aws.emulator.platform.router.by_host(service["ServiceUrl"]).websockets
 
 
 class TestTags:

@@ -365,6 +365,24 @@ async def test_a_full_queue_is_too_many_requests(tmp_path):
         assert [(await c.answer()).status for c in (first, second)] == [200, 200]
 
 
+HTML = "Accept: text/html,application/xhtml+xml\r\n"
+
+
+async def test_a_browser_gets_the_waiting_page_only_where_it_is_switched_on(tmp_path, monkeypatch):
+    monkeypatch.setattr("emulator.surfaces.proxy.forward.PATIENCE", 0.05)
+    async with world(tmp_path, routed=(), queue_wait=0.2) as w:
+        assert (await w.ask(headers=HTML)).body == b"no healthy upstream"
+    async with world(tmp_path, routed=(), queue_wait=0.2, front={"waiting_page": True}) as w:
+        page = await w.ask(headers=HTML)
+        assert (page.status, page.header("retry-after")) == (503, "1")
+        assert b'http-equiv="refresh"' in page.body
+        assert page.header("content-type") == "text/html; charset=utf-8"
+        assert (await w.ask(headers="Accept: */*\r\n")).body == b"no healthy upstream"
+        assert (await w.ask(headers=HTML, method="POST")).body == b"no healthy upstream"
+        w.balancer.serve(Door.PAUSED)
+        assert (await w.ask(headers=HTML)).body == b"no healthy upstream"
+
+
 @assumed(why="reports say 503 or 404")
 async def test_a_paused_service_is_unavailable_and_says_why(tmp_path):
     async with world(tmp_path, App()) as w:

@@ -32,7 +32,12 @@ RESERVED_PREFIX = "AWSAPPRUNNER"
 NAME_LENGTH = (4, 40)
 MOST_TAGS = 50
 ECR, ECR_PUBLIC = "ECR", "ECR_PUBLIC"
-QUEUE_COMMITS = "emulator:queue-commits"
+_SWITCHES: Mapping[str, str] = MappingProxyType(
+    {
+        "emulator:queue-commits": "queue_commits",
+        "emulator:websockets": "websockets",
+    }
+)
 _PORT = re.compile(r"\d{1,5}", re.ASCII)
 _PRIVATE_ECR = re.compile(r"\d{12}\.dkr\.ecr\.", re.ASCII)
 _TAGS: Mapping[str, str] = MappingProxyType(
@@ -141,14 +146,18 @@ def extensions(tagged: Mapping[str, str], *, strict: bool = False) -> Extensions
     to be.
     """
     if strict:
-        return Extensions(scale_to_zero_after=None, queue_commits=False)
+        return Extensions(scale_to_zero_after=None, queue_commits=False, websockets=False)
     given = {ours: _seconds(tagged[tag], tag) for tag, ours in _TAGS.items() if tag in tagged}
     if given.get("request_timeout", 0) is None:
         raise InvalidRequestException("The tag emulator:request-timeout needs a number.")
-    queued = tagged.get(QUEUE_COMMITS, "on")
-    if queued not in {"on", "off"}:
-        raise InvalidRequestException(f"The tag {QUEUE_COMMITS} takes on or off, not {queued!r}.")
-    return Extensions(**given, queue_commits=queued == "on")  # type: ignore[arg-type]
+    switched = {ours: _switch(tagged[tag], tag) for tag, ours in _SWITCHES.items() if tag in tagged}
+    return Extensions(**given, **switched)  # type: ignore[arg-type]
+
+
+def _switch(value: str, tag: str) -> bool:
+    if value not in {"on", "off"}:
+        raise InvalidRequestException(f"The tag {tag} takes on or off, not {value!r}.")
+    return value == "on"
 
 
 def _tagged(members: Members, rules: Rules) -> dict[str, Any]:

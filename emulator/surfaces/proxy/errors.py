@@ -11,6 +11,12 @@ CONNECTION_FAILURE = "connection failure"
 CONNECTION_TERMINATION = "connection termination"
 PROTOCOL_ERROR = "protocol error"
 REASON_HEADER = "x-apprunner-emulator-reason"  # for people; App Runner says nothing
+# For people in front of a browser, where `waiting_page` is on.
+WAITING_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="1">
+<title>Waking up</title></head>
+<body><p>The service is being woken. This page asks again every second.</p></body></html>
+"""
 
 _RESET = "upstream connect error or disconnect/reset before headers. reset reason: "
 _BODIES = {

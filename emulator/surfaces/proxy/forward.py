@@ -11,13 +11,14 @@ import asyncio
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
-from emulator.controllers.balancer import Balancer, Lease, Refused
+from emulator.controllers.balancer import Balancer, Door, Lease, Refused
 from emulator.controllers.router import Router
 from emulator.model.identifiers import InstanceId, ServiceId
 from emulator.ports import Clock
 from emulator.surfaces.proxy.access_log import LONGEST_PATH, AccessEntry, AccessLog
 from emulator.surfaces.proxy.errors import (
     CONNECTION_FAILURE,
+    WAITING_PAGE,
     Local,
     RequestBodyError,
     UpstreamError,
@@ -34,15 +35,25 @@ from emulator.surfaces.proxy.upstream import (
     dial,
 )
 
+PATIENCE = 1.0  # seconds that a person waits without being told why
+
 _SWITCHING = 101
 _TOO_MANY_REQUESTS = 429
+_UNAVAILABLE = 503
 _UPGRADE = b"connection: upgrade\r\nupgrade: websocket\r\n"
+
+
+class StillWakingError(Exception):
+    """A browser has waited long enough for a service that wakes to be told so."""
 
 
 class Forwarder:
     """Handles the requests of services' clients."""
 
-    def __init__(self, router: Router, clock: Clock, log: AccessLog) -> None:
+    def __init__(
+        self, router: Router, clock: Clock, log: AccessLog, *, waiting_page: bool = False
+    ) -> None:
+        self.waiting_page = waiting_page
         self.pools = Pools()
         self.log = log
         self.clock = clock
@@ -136,8 +147,8 @@ class Exchange:
             return "only WebSocket may be upgraded to"
         if not balancer.websockets:
             return (
-                "App Runner has no WebSockets; here the tag emulator:websockets=on of the service "
-                "allows them, unless the emulator is strict"
+                "App Runner has no WebSockets; this emulator has, unless it is strict or the tag "
+                "emulator:websockets of the service is off"
             )
         self._switching = True
         self._fresh = True
@@ -158,6 +169,13 @@ class Exchange:
             self._fail(503, body=reset_body(error.reason), reason=error.reason)
         except RequestBodyError as error:
             self._fail(error.status, reason=str(error))
+        except StillWakingError:
+            self.answer(
+                _UNAVAILABLE,
+                body=WAITING_PAGE,
+                headers=(("retry-after", "1"), ("cache-control", "no-store")),
+                reason="the service is being woken",
+            )
         except OutOfDescriptorsError:
             self._fail(503, reason="the emulator has no file descriptor left (ulimit -n)")
         finally:
@@ -232,6 +250,8 @@ class Exchange:
 
     async def _acquire(self) -> Lease:
         if self._give_up_at is None:
+            if self._owner.waiting_page and _is_browsers(self._message):
+                return await self._acquire_or_show_page()
             return await self._balancer.acquire()
         left = self._give_up_at - asyncio.get_running_loop().time()
         try:
@@ -240,6 +260,15 @@ class Exchange:
         except Refused:
             pass
         raise UpstreamError(CONNECTION_FAILURE)
+
+    async def _acquire_or_show_page(self) -> Lease:
+        """People are told that they wait; the page asks again. The service goes on waking."""
+        try:
+            return await self._balancer.acquire(within=PATIENCE)
+        except Refused as refused:
+            if refused.status == _UNAVAILABLE and self._balancer.door is Door.OPEN:
+                raise StillWakingError from None
+            raise
 
     async def _connect(self, lease: Lease) -> UpstreamConnection | None:
         """A body that is still on its way cannot be sent twice: no kept connection for it."""
@@ -407,6 +436,10 @@ class Exchange:
             client.send(data)
             await client.drain()
         client.end()
+
+
+def _is_browsers(message: RawRequestMessage) -> bool:
+    return message.method == "GET" and "text/html" in message.headers.get("Accept", "")
 
 
 def _host(message: RawRequestMessage) -> str:

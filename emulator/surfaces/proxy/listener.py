@@ -64,11 +64,10 @@ class Proxy:
         self._router = router
         self._certified: frozenset[str] = frozenset()  # names whose certificates were made ahead
         self._certificates = certificates
-        self._forwarder = Forwarder(router, clock, self.log)
+        limits = limits or LoadBalancer()
+        self._forwarder = Forwarder(router, clock, self.log, waiting_page=limits.waiting_page)
         self._group = asyncio.TaskGroup()
-        self._floor = Floor(
-            group=self._group, answers=Answers(clock), limits=limits or LoadBalancer()
-        )
+        self._floor = Floor(group=self._group, answers=Answers(clock), limits=limits)
         self._servers: list[asyncio.Server] = []
         self._sweep: asyncio.TimerHandle | None = None
         self._grace = grace
