@@ -5,8 +5,10 @@ import contextlib
 import errno
 import gc
 import json
+import logging
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -46,7 +48,7 @@ from emulator.drivers.watch import Watcher
 from emulator.model.build import Buildpack
 from emulator.model.configuration import CodeSource
 from emulator.model.identifiers import InstanceId
-from emulator.model.settings import Settings
+from emulator.model.settings import LoadBalancer, Settings
 from emulator.ports import Ports
 from emulator.surfaces.api import views
 from emulator.surfaces.api.server import PUSHED, Api
@@ -55,6 +57,10 @@ from emulator.surfaces.proxy.port_holder import holder_of
 
 Status = dict[str, Any]
 STATUS_FILE = "emulator.json"
+MOST_DESCRIPTORS = 65_536  # more than anybody needs here; some systems allow a billion
+RESERVED_DESCRIPTORS = 256  # for the engine, the store, logs, builds, the API
+
+_log = logging.getLogger(__name__)
 
 
 def run(settings: Settings, ready: Callable[[Status], None]) -> None:
@@ -286,7 +292,7 @@ async def assemble(settings: Settings) -> AsyncIterator[World]:
             certificates,
             settings.addresses,
             clock,
-            limits=settings.load_balancer,
+            limits=_within_descriptors(settings.load_balancer, _raised_descriptor_limit()),
         )
         yield World(
             settings=settings,
@@ -312,6 +318,35 @@ def _registry(
         ContainerRunner(state_dir, engine, owner, images),
     )
     return OwnRegistry(state_dir, port, runners, computer, clock)
+
+
+def _raised_descriptor_limit() -> int:
+    """How many files and connections this process may have open: as many as it is allowed to."""
+    try:
+        import resource  # noqa: PLC0415 - not everywhere
+    except ImportError:
+        return sys.maxsize
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    if soft in {resource.RLIM_INFINITY, most}:
+        return most
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+    return max(resource.getrlimit(resource.RLIMIT_NOFILE)[0], 0)
+
+
+def _within_descriptors(limits: LoadBalancer, descriptors: int) -> LoadBalancer:
+    """A client's connection may need another one, to an instance; the rest is for all else."""
+    most = max((descriptors - RESERVED_DESCRIPTORS) // 2, 1)
+    if limits.connections <= most:
+        return limits
+    _log.warning(
+        "this process may open %d files (ulimit -n): the load balancer takes %d connections, not %d",
+        descriptors,
+        most,
+        limits.connections,
+    )
+    return replace(limits, connections=most)
 
 
 def _take(state_dir: Path) -> StateLock:

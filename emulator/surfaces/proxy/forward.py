@@ -24,7 +24,7 @@ from emulator.surfaces.proxy.errors import (
     UpstreamError,
     reset_body,
 )
-from emulator.surfaces.proxy.floor import Requester
+from emulator.surfaces.proxy.floor import Floor, Requester
 from emulator.surfaces.proxy.framing import LAST_CHUNK, chunk, request_id, request_line
 from emulator.surfaces.proxy.tunnel import Tunnel, is_websocket
 from emulator.surfaces.proxy.upstream import (
@@ -50,10 +50,9 @@ class StillWakingError(Exception):
 class Forwarder:
     """Handles the requests of services' clients."""
 
-    def __init__(
-        self, router: Router, clock: Clock, log: AccessLog, *, waiting_page: bool = False
-    ) -> None:
-        self.waiting_page = waiting_page
+    def __init__(self, router: Router, clock: Clock, log: AccessLog, floor: Floor) -> None:
+        self.waiting_page = floor.limits.waiting_page
+        self.complain = floor.complain
         self.pools = Pools()
         self.log = log
         self.clock = clock
@@ -177,7 +176,9 @@ class Exchange:
                 reason="the service is being woken",
             )
         except OutOfDescriptorsError:
-            self._fail(503, reason="the emulator has no file descriptor left (ulimit -n)")
+            reason = "the emulator has no file descriptor left (ulimit -n)"
+            self._owner.complain(f"a request was refused: {reason}")
+            self._fail(_UNAVAILABLE, reason=reason)
         finally:
             self.record(service)
         return self.keep

@@ -64,10 +64,11 @@ class Proxy:
         self._router = router
         self._certified: frozenset[str] = frozenset()  # names whose certificates were made ahead
         self._certificates = certificates
-        limits = limits or LoadBalancer()
-        self._forwarder = Forwarder(router, clock, self.log, waiting_page=limits.waiting_page)
         self._group = asyncio.TaskGroup()
-        self._floor = Floor(group=self._group, answers=Answers(clock), limits=limits)
+        self._floor = Floor(
+            group=self._group, answers=Answers(clock), limits=limits or LoadBalancer()
+        )
+        self._forwarder = Forwarder(router, clock, self.log, self._floor)
         self._servers: list[asyncio.Server] = []
         self._sweep: asyncio.TimerHandle | None = None
         self._grace = grace
