@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from emulator.controllers.platform import Platform
 from emulator.controllers.router import Router
 from emulator.decisions import dockerfile
 from emulator.drivers import buildpacks, yaml
+from emulator.drivers.access_log_file import AccessLogFile
 from emulator.drivers.certificates import Certificates
 from emulator.drivers.clock import SystemClock
 from emulator.drivers.docker.base_images import host_suite
@@ -47,16 +49,19 @@ from emulator.drivers.store.database import Database
 from emulator.drivers.watch import Watcher
 from emulator.model.build import Buildpack
 from emulator.model.configuration import CodeSource
-from emulator.model.identifiers import InstanceId
+from emulator.model.errors import ResourceNotFoundException
+from emulator.model.identifiers import InstanceId, ServiceId
 from emulator.model.settings import LoadBalancer, Settings
 from emulator.ports import Ports
 from emulator.surfaces.api import views
 from emulator.surfaces.api.server import PUSHED, Api
+from emulator.surfaces.proxy.access_log import AccessLog
 from emulator.surfaces.proxy.listener import PortTakenError, Proxy
 from emulator.surfaces.proxy.port_holder import holder_of
 
 Status = dict[str, Any]
 STATUS_FILE = "emulator.json"
+ACCESS_LOG = "access.log"
 MOST_DESCRIPTORS = 65_536  # more than anybody needs here; some systems allow a billion
 RESERVED_DESCRIPTORS = 256  # for the engine, the store, logs, builds, the API
 
@@ -117,7 +122,11 @@ async def _serve(world: "World", ending: Ending, ready: Callable[[Status], None]
         stack.push_async_callback(world.proxy.stop)
         world.listening()
         api = Api(
-            world.platform, status=world.status, stop=ending.ask, pushed=_pushed(world.settings)
+            world.platform,
+            status=world.status,
+            stop=ending.ask,
+            pushed=_pushed(world.settings),
+            metrics=world.proxy.metrics(partial(_name_of, world.platform)).render,
         )
         world.listening(api_port=await _listen(world, api, stack))
         if world.registry is not None:
@@ -292,6 +301,7 @@ async def assemble(settings: Settings) -> AsyncIterator[World]:
             certificates,
             settings.addresses,
             clock,
+            log=_access_log(state_dir, settings.load_balancer, platform),
             limits=_within_descriptors(settings.load_balancer, _raised_descriptor_limit()),
         )
         yield World(
@@ -318,6 +328,21 @@ def _registry(
         ContainerRunner(state_dir, engine, owner, images),
     )
     return OwnRegistry(state_dir, port, runners, computer, clock)
+
+
+def _access_log(state_dir: Path, front: LoadBalancer, platform: Platform) -> AccessLog:
+    if not front.access_log:
+        return AccessLog()
+    file = AccessLogFile(state_dir / ACCESS_LOG, limit=front.access_log_bytes)
+    return AccessLog(write=file.write, name_of=partial(_name_of, platform))
+
+
+def _name_of(platform: Platform, service: ServiceId) -> str:
+    """The id, where the service is not known any more."""
+    try:
+        return platform.ledger(service).service.name
+    except ResourceNotFoundException:
+        return service
 
 
 def _raised_descriptor_limit() -> int:

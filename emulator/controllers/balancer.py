@@ -248,6 +248,13 @@ class Balancer:
         slot = self._slots.get(instance)
         return slot is not None and slot.frozen
 
+    def instances(self) -> dict[str, int]:
+        """How many that take requests are active (have some), idle or frozen."""
+        routed = [slot for slot in self._slots.values() if slot.routed]
+        active = sum(slot.active for slot in routed)
+        frozen = sum(slot.frozen for slot in routed)
+        return {"active": active, "idle": len(routed) - active - frozen, "frozen": frozen}
+
     def peak(self) -> int:
         """The highest demand (in flight and waiting) since the last reading."""
         peak, self._peak = self._peak, self.total_in_flight + len(self._waiters)

@@ -1,6 +1,6 @@
 """Which service a host name belongs to."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from emulator.controllers.balancer import Balancer
 from emulator.model.identifiers import ServiceId
@@ -39,6 +39,10 @@ class Router:
     def hosts(self) -> frozenset[str]:
         """All names that lead somewhere."""
         return frozenset(self._hosts)
+
+    @property
+    def services(self) -> Mapping[ServiceId, Balancer]:
+        return self._services
 
     def by_host(self, host: str) -> Balancer | None:
         service = self.service_of(host)

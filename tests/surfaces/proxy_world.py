@@ -16,6 +16,7 @@ from emulator.drivers.clock import SystemClock
 from emulator.model.identifiers import InstanceId, ServiceId
 from emulator.model.instance import Endpoint
 from emulator.model.settings import Addresses, LoadBalancer
+from emulator.surfaces.proxy.access_log import AccessLog
 from emulator.surfaces.proxy.listener import Proxy
 
 SERVICE = ServiceId("5" * 32)
@@ -281,6 +282,7 @@ async def world(
     grace: float = 0.2,
     routed: Sequence[Target] | None = None,
     front: Mapping[str, object] = MappingProxyType({}),
+    log: AccessLog | None = None,
     **limits: float,
 ) -> AsyncIterator[World]:
     """Everything up, the apps routed; at the end nothing may be left in flight."""
@@ -310,7 +312,13 @@ async def world(
         balancer.route([app.target() for app in apps] if routed is None else routed)
         addresses = Addresses(https_port=0, http_port=0)
         proxy = Proxy(
-            router, certificates, addresses, CLOCK, limits=LoadBalancer(**front), grace=grace
+            router,
+            certificates,
+            addresses,
+            CLOCK,
+            limits=LoadBalancer(**front),
+            log=log,
+            grace=grace,
         )
         await stack.enter_async_context(proxy)
         port = await proxy.doors.open(SERVICE, 0)

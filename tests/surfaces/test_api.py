@@ -21,7 +21,12 @@ async def emulator():
 @pytest.fixture
 async def client(emulator):
     stopped = []
-    api = Api(emulator.platform, status=lambda: {"Pid": 1, "Services": []}, stop=stopped.append)
+    api = Api(
+        emulator.platform,
+        status=lambda: {"Pid": 1, "Services": []},
+        stop=stopped.append,
+        metrics=lambda: b"apprunner_connections 3.0\n",
+    )
     async with TestClient(TestServer(api.application(), host="127.0.0.1")) as talking:
         talking.stopped = stopped
         yield talking
@@ -48,6 +53,12 @@ async def test_a_deployment_is_fed_to_its_end(client):
     assert rows[-1]["Operation"]["Status"] == "SUCCEEDED"
     assert rows[-1]["Service"]["Status"] == "RUNNING"
     assert "Service creation started." in [row.get("Event") for row in rows]
+
+
+async def test_metrics_are_prometheus_text(client):
+    answer = await client.get("/_emulator/metrics")
+    assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    assert await answer.text() == "apprunner_connections 3.0\n"
 
 
 async def test_describe_is_app_runner_s_service_with_the_emulator_s_own_beside_it(client):

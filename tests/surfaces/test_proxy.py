@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from emulator.controllers.balancer import Door
-from tests.surfaces.proxy_world import CLOCK, HOST, SERVICE, App, Asked, hello, until, world
+from tests.surfaces.proxy_world import CLOCK, HOST, App, Asked, hello, until, world
 
 documented = pytest.mark.documented
 observed = pytest.mark.observed
@@ -433,35 +433,3 @@ async def test_headers_too_large_are_refused_as_such(tmp_path):
         client.get(headers=f"A: {'x' * 70_000}\r\n")
         assert (await client.answer()).status == 431
         assert await client.ended()
-
-
-# The access log.
-
-
-async def test_every_request_is_counted_and_the_last_ones_remembered(tmp_path):
-    async def behaviour(asked: Asked) -> None:
-        asked.reply(b"12345", status=asked.line.split("/")[1].split()[0] + " Whatever")
-
-    app = App(behaviour)
-    async with world(tmp_path, app) as w:
-        for status in (200, 201, 404, 500):
-            await w.ask(f"/{status}")
-        counters = w.proxy.log.counters(SERVICE)
-        assert (counters.requests, counters.sent) == (4, 20)
-        assert counters.by_class[2:6] == [2, 0, 1, 1]
-        newest = next(w.proxy.log.recent(SERVICE))
-        assert (newest.method, newest.path, newest.status) == ("GET", "/500", 500)
-        assert newest.instance == app.id
-        w.proxy.log.forget(SERVICE)
-        assert w.proxy.log.counters(SERVICE).requests == 0
-
-
-async def test_the_access_log_remembers_a_bounded_number_of_requests(tmp_path):
-    async with world(tmp_path, App()) as w:
-        client = await w.connect()
-        for _ in range(1100):
-            client.get("/" + "x" * 1000)
-            await client.answer()
-        recent = list(w.proxy.log.recent())
-    assert len(recent) == 1000
-    assert len(recent[0].path) == 512

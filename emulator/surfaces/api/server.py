@@ -38,13 +38,14 @@ from emulator.surfaces.api.git_remote import GitRemote
 LONGEST_NAME = 32  # characters of an auto scaling configuration's name (service model)
 LOOPBACK = {"localhost", "127.0.0.1", "[::1]", "::1"}
 PUSHED = "/_emulator/registry/events"
+PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 BODY_LIMIT = 8 * 1024 * 1024
 Answer = Awaitable[tuple[Service, Operation]]
 
 
 class Api:
     """Routes under /_emulator/; `stop` ends the emulator (`all`: with everything it owns), `pushed`
-    is what git pushes to.
+    is what git pushes to, `metrics` what Prometheus scrapes.
     """
 
     def __init__(
@@ -54,11 +55,13 @@ class Api:
         status: Callable[[], dict[str, Any]],
         stop: Callable[[bool], None],
         pushed: PushedRepositories | None = None,
+        metrics: Callable[[], bytes] = bytes,
     ) -> None:
         self._platform = platform
         self._git = GitRemote(platform, pushed) if pushed is not None else None
         self._status = status
         self._stop = stop
+        self._metrics = metrics
         self.aws = AwsEndpoint(platform)
 
     def application(self) -> web.Application:
@@ -67,6 +70,7 @@ class Api:
         get("/_emulator/health", self.health)
         get("/_localstack/health", self.health)
         get("/_emulator/status", self.status)
+        get("/_emulator/metrics", self.metrics)
         post("/_emulator/stop", self.stop)
         post(PUSHED, self.hear_of_pushes)
         get("/_emulator/services", self.list)
@@ -106,6 +110,9 @@ class Api:
 
     async def status(self, _: web.Request) -> web.Response:
         return web.json_response(self._status())
+
+    async def metrics(self, _: web.Request) -> web.Response:
+        return web.Response(body=self._metrics(), headers={"Content-Type": PROMETHEUS})
 
     def _row(self, service: Service) -> dict[str, Any]:
         return views.listed(self._platform, self._platform.ledger(service.id))

@@ -1,12 +1,22 @@
-"""What was asked and answered: counters per service and the most recent requests, in memory."""
+"""What was asked and answered: counters per service, the most recent requests, and a file of them.
 
+The request path appends a tuple and counts; lines are made and written in a thread, a second
+later. Under pressure the file gets every second, third … request, and what it lacks is counted.
+"""
+
+import asyncio
+import json
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from emulator.model.identifiers import Epoch, InstanceId, ServiceId
 
 LONGEST_PATH = 512  # characters kept of a path, so that the ring stays bounded in bytes too
+PENDING = 20_000  # requests that wait to be written; of more, the oldest are dropped
+LINES = 2_000  # written per flush at most
+BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
 
 
 class AccessEntry(NamedTuple):
@@ -34,15 +44,20 @@ class AccessEntry(NamedTuple):
 
 
 class Counters:
-    """Since the start; `by_class[2]` counts 2xx answers, `by_class[0]` clients that went away."""
+    """Since the start; `by_class[2]` counts 2xx answers, `by_class[0]` clients that went away.
 
-    __slots__ = ("by_class", "requests", "seconds", "sent")
+    `buckets[n]` counts requests that took `BOUNDS[n]` seconds at most and longer than the one
+    before; the last one, longer ones.
+    """
+
+    __slots__ = ("buckets", "by_class", "requests", "seconds", "sent")
 
     def __init__(self) -> None:
         self.requests = 0
         self.seconds = 0.0
         self.sent = 0
         self.by_class = [0] * 10
+        self.buckets = [0] * (len(BOUNDS) + 1)
 
     def __repr__(self) -> str:
         classes = ", ".join(f"{n} {i}xx" for i, n in enumerate(self.by_class) if n)
@@ -50,16 +65,31 @@ class Counters:
 
 
 class AccessLog:
-    """Cheap enough for the request path: one tuple and four additions per request."""
+    """`write` takes whole lines, in a thread; without it there is no file. `name_of` says how a
+    service is called in it.
+    """
 
-    def __init__(self, *, remember: int = 1000) -> None:
+    def __init__(
+        self,
+        *,
+        remember: int = 1000,
+        write: Callable[[bytes], None] | None = None,
+        name_of: Callable[[ServiceId], str] = str,
+    ) -> None:
+        self.dropped = 0  # requests that the file lacks
         self._recent: deque[AccessEntry] = deque(maxlen=remember)
-        self._counters: dict[ServiceId, Counters] = {}
+        self._pending: deque[AccessEntry] | None = None if write is None else deque()
+        self._counters: dict[ServiceId | None, Counters] = {}
+        self._write = write
+        self._name_of = name_of
 
     def record(self, entry: AccessEntry) -> None:
         self._recent.append(entry)
-        if entry.service is None:
-            return
+        if self._pending is not None:
+            self._pending.append(entry)
+            if len(self._pending) > PENDING:
+                self._pending.popleft()
+                self.dropped += 1
         counters = self._counters.get(entry.service)
         if counters is None:
             counters = self._counters[entry.service] = Counters()
@@ -67,9 +97,15 @@ class AccessLog:
         counters.seconds += entry.seconds
         counters.sent += entry.sent
         counters.by_class[entry.status // 100] += 1
+        counters.buckets[bisect_left(BOUNDS, entry.seconds)] += 1
 
     def counters(self, service: ServiceId) -> Counters:
         return self._counters.get(service) or Counters()
+
+    @property
+    def all_counters(self) -> Mapping[ServiceId | None, Counters]:
+        """None: requests that no service was found for."""
+        return self._counters
 
     def recent(self, service: ServiceId | None = None) -> Iterator[AccessEntry]:
         """Newest first; of all services where none is named."""
@@ -78,3 +114,50 @@ class AccessLog:
     def forget(self, service: ServiceId) -> None:
         """Its counters; what it was asked leaves the ring by itself."""
         self._counters.pop(service, None)
+
+    async def flush(self) -> None:
+        """Write what is pending. Raises OSError: what was to be written is lost then."""
+        if not self._pending or self._write is None:
+            return
+        entries, self._pending = self._pending, deque()
+        kept = _sampled(entries, LINES)
+        self.dropped += len(entries) - len(kept)
+        names = {entry.service: self._name(entry.service) for entry in kept}
+        await asyncio.to_thread(self._write_all, kept, names)
+
+    def _name(self, service: ServiceId | None) -> str | None:
+        return None if service is None else self._name_of(service)
+
+    def _write_all(
+        self, entries: list[AccessEntry], names: Mapping[ServiceId | None, str | None]
+    ) -> None:
+        assert self._write is not None  # noqa: S101 - `flush` has looked
+        self._write(b"".join(line(entry, names[entry.service]) for entry in entries))
+
+
+def _sampled(entries: deque[AccessEntry], most: int) -> list[AccessEntry]:
+    """Every one; or every second, every third, as many as it takes."""
+    step = -(-len(entries) // most)
+    return list(entries)[::step]
+
+
+def line(entry: AccessEntry, name: str | None) -> bytes:
+    """One request as a line of JSON; times in milliseconds but `time`, in epoch seconds."""
+    document = {
+        "time": entry.at,
+        "service": name,
+        "method": entry.method,
+        "path": entry.path,
+        "status": entry.status,
+        "duration_ms": round(entry.seconds * 1000, 3),
+        "queue_ms": round(entry.queued * 1000, 3),
+        "upstream_ms": round(entry.upstream * 1000, 3),
+        "bytes_in": entry.received,
+        "bytes_out": entry.sent,
+        "instance": entry.instance,
+        "cold_start": entry.cold,
+        "request_id": entry.request_id,
+    }
+    if entry.reason:
+        document["reason"] = entry.reason
+    return json.dumps(document, ensure_ascii=True).encode() + b"\n"

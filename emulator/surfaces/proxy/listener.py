@@ -19,6 +19,7 @@ from emulator.surfaces.proxy.errors import Answers
 from emulator.surfaces.proxy.floor import TICK, Floor
 from emulator.surfaces.proxy.forward import Forwarder
 from emulator.surfaces.proxy.http2 import Negotiated
+from emulator.surfaces.proxy.metrics import Metrics
 from emulator.surfaces.proxy.port_holder import holder_of
 from emulator.surfaces.proxy.redirect import Redirect
 
@@ -46,7 +47,7 @@ class PortTakenError(AddressInUseError):
 class Proxy:
     """All listeners and connections. Start and stop it in the same task (`async with`)."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what the composition root wires up, once
         self,
         router: Router,
         certificates: Certificates,
@@ -54,9 +55,10 @@ class Proxy:
         clock: Clock,
         *,
         limits: LoadBalancer | None = None,
+        log: AccessLog | None = None,
         grace: float = GRACE,
     ) -> None:
-        self.log = AccessLog()
+        self.log = log or AccessLog()
         self.doors = ServiceDoors(addresses.host, self._through_door)
         self.https_port = addresses.https_port
         self.http_port = addresses.http_port
@@ -71,6 +73,7 @@ class Proxy:
         self._forwarder = Forwarder(router, clock, self.log, self._floor)
         self._servers: list[asyncio.Server] = []
         self._sweep: asyncio.TimerHandle | None = None
+        self._flushing: asyncio.Task[None] | None = None
         self._grace = grace
         self._running = False
 
@@ -101,6 +104,7 @@ class Proxy:
         if self._running:
             self._running = False
             await self._group.__aexit__(None, None, None)
+            await self._flush()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -113,6 +117,9 @@ class Proxy:
         trace: TracebackType | None,
     ) -> None:
         await self.stop()
+
+    def metrics(self, name_of: Callable[[ServiceId], str]) -> Metrics:
+        return Metrics(self._router, self._floor, self.log, name_of)
 
     @property
     def connections(self) -> int:
@@ -190,10 +197,19 @@ class Proxy:
 
     def _tick(self) -> None:
         self._floor.tick(asyncio.get_running_loop().time())
+        if self._flushing is None or self._flushing.done():
+            self._flushing = self._group.create_task(self._flush())
         new, self._certified = self._router.hosts - self._certified, self._router.hosts
         if new:
             self._group.create_task(self._certify(new))
         self._tick_later()
+
+    async def _flush(self) -> None:
+        """A disk that is full costs lines of the access log, nothing else."""
+        try:
+            await self.log.flush()
+        except OSError as error:
+            self._floor.complain(f"the access log cannot be written: {error.strerror}")
 
     async def _certify(self, names: frozenset[str]) -> None:
         """Ahead of the first handshake, which happens on the event loop."""
