@@ -276,6 +276,12 @@ class Balancer:
             raise _refused(refusal)
         return await self._wait(self.queue_wait if within is None else min(within, self.queue_wait))
 
+    def acquire_elsewhere(self, instance: InstanceId) -> Lease | None:
+        """A lease on any other instance that has room now."""
+        others = [slot for slot in self._pickable if slot.instance != instance]
+        slot = pick(others, max_concurrency=self._max_concurrency, draw=self._draw)
+        return None if slot is None else self._lease(slot)
+
     async def _wait(self, within: float) -> Lease:
         waiter: asyncio.Future[Lease | Refused] = asyncio.get_running_loop().create_future()
         self._waiters[waiter] = None

@@ -234,25 +234,57 @@ async def warm(client: Client) -> None:
     assert (await client.answer()).status == 200
 
 
-async def test_a_kept_connection_closed_as_a_post_arrives_is_never_seen(tmp_path):
-    app = App(lambda asked: close_after(1, asked))
+async def test_a_kept_connection_closed_before_a_post_arrives_is_never_seen(tmp_path):
+    app = App()
     async with world(tmp_path, app) as w:
         client = await w.connect()
-        await warm(client)
-        client.post(b"precious")
-        answer = await client.answer()
-        assert (answer.status, answer.body) == (200, b"precious")
-    assert [asked.connection for asked in app.asked] == [1, 1, 2]
+        for _ in range(20):
+            await warm(client)
+            for writer in app.writers:
+                writer.close()
+            client.post(b"precious")  # before the proxy can have noticed
+            answer = await client.answer()
+            assert (answer.status, answer.body) == (200, b"precious")
+    assert sum(asked.line.startswith("POST") for asked in app.asked) == 20
 
 
-async def test_a_request_is_sent_again_once_only(tmp_path):
+async def test_a_post_that_an_instance_may_have_begun_with_is_not_sent_again(tmp_path):
     app = App(lambda asked: close_after(9, asked))
     async with world(tmp_path, app) as w:
         client = await w.connect()
         await warm(client)
         client.post(b"poison")
         assert (await client.answer()).body.decode() == RESET + "connection termination"
-    assert [asked.connection for asked in app.asked] == [1, 1, 2]
+    assert [asked.connection for asked in app.asked] == [1, 1]
+
+
+async def test_what_may_be_done_twice_is_sent_again_once_only(tmp_path):
+    app = App(lambda asked: close_after(1, asked))
+    async with world(tmp_path, app) as w:
+        client = await w.connect()
+        await warm(client)
+        client.get()
+        assert (await client.answer()).body == b"hello"
+        app.behaviour = lambda asked: close_after(9, asked)
+        client.get()
+        assert (await client.answer()).body.decode() == RESET + "connection termination"
+    assert [asked.connection for asked in app.asked] == [1, 1, 2, 2, 3]
+
+
+@pytest.mark.parametrize(("method", "status"), [("GET", 200), ("PUT", 200), ("POST", 503)])
+async def test_where_one_instance_dies_another_one_answers_what_may_be_done_twice(
+    tmp_path, method, status
+):
+    async def behaviour(asked: Asked) -> None:
+        asked.hang_up()
+
+    dying, living = App(behaviour), App(id=B)
+    async with world(tmp_path, dying, living) as w:
+        for _ in range(10):
+            asked = len(dying.asked)
+            answer = await w.ask(method=method)
+            assert answer.status == (200 if len(dying.asked) == asked else status)
+    assert dying.asked
 
 
 async def test_a_request_whose_answer_has_begun_is_not_sent_again(tmp_path):

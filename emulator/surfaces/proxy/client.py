@@ -54,7 +54,6 @@ class ClientConnection(Stream):
         "_requests",
         "_task",
         "_tunnel",
-        "_written",
         "body_wanted",
         "idle_since",
         "peer",
@@ -82,7 +81,6 @@ class ClientConnection(Stream):
         self._memo = b""
         self._memo_key: tuple[object, ...] = ()
         self._task: asyncio.Task[None] | None = None
-        self._written = 0
         self._pace = Pace(floor.limits)
         # The answer that is being written.
         self._head = b""
@@ -152,10 +150,6 @@ class ClientConnection(Stream):
             self.write(self._head + data)
         self._head = b""
 
-    def write(self, data: bytes) -> None:
-        self._written += len(data)
-        super().write(data)
-
     def tunnel(self, sink: Callable[[bytes], None]) -> None:
         """From now on, what comes is for `sink`: the connection speaks another protocol."""
         early, self._requests.early = self._requests.early, b""
@@ -188,7 +182,7 @@ class ClientConnection(Stream):
             return
         buffered = self._unsent()
         reading = self.body_wanted and not self._reading_paused and not self._requests.body.is_eof()
-        moved = self._requests.received + self._written - buffered
+        moved = self._requests.received + self.written - buffered
         if self._tunnel is None and self._pace.too_slow(
             now, moved, expected=reading or buffered > 0
         ):

@@ -33,12 +33,14 @@ class UpstreamError(Exception):
     """An instance did not answer; `reason` is Envoy's reset reason.
 
     `safe`: the instance cannot have begun with the request, so that it may be sent again.
+    `silent`: not a byte of an answer came.
     """
 
-    def __init__(self, reason: str, *, safe: bool = False) -> None:
+    def __init__(self, reason: str, *, safe: bool = False, silent: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.safe = safe
+        self.silent = safe or silent
 
 
 class RequestBodyError(Exception):

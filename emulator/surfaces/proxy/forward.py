@@ -2,7 +2,9 @@
 
 Rules: the lease is taken before a byte of the body is asked for, and released exactly once. A
 request is sent again only where no instance can have begun with it: the dial failed, or a kept
-connection had ended without a byte in answer; and then only if its body was here as a whole.
+connection had ended before anything reached the other side. One that may be done twice
+(idempotent) is sent again once, too, where not a byte of an answer came. Both only if its body was
+here as a whole.
 The service's time limit covers everything, from the head's arrival to the answer's last byte.
 """
 
@@ -40,6 +42,7 @@ PATIENCE = 1.0  # seconds that a person waits without being told why
 _SWITCHING = 101
 _TOO_MANY_REQUESTS = 429
 _UNAVAILABLE = 503
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 _UPGRADE = b"connection: upgrade\r\nupgrade: websocket\r\n"
 
 
@@ -88,6 +91,7 @@ class Exchange:
         "_cold",
         "_consumed",
         "_continued",
+        "_elsewhere",
         "_fresh",
         "_give_up_at",
         "_instance",
@@ -96,6 +100,7 @@ class Exchange:
         "_message",
         "_owner",
         "_reason",
+        "_repeated",
         "_request_id",
         "_sent",
         "_sent_at",
@@ -124,6 +129,8 @@ class Exchange:
         self._sent_at = 0.0
         self._consumed = False  # part of the body is with an instance, and nowhere else
         self._continued = False
+        self._repeated = False  # sent again although an instance may have begun with it
+        self._elsewhere: Lease | None = None  # where it is sent again
         self._fresh = False  # no more kept connections for this one
         self._switching = False  # the connection is to speak WebSocket
         self._give_up_at: float | None = None  # since a dial failed: when to stop trying
@@ -240,7 +247,7 @@ class Exchange:
 
     async def _attempt(self) -> bool:
         """False: nothing has happened yet, try again."""
-        lease = await self._acquire()
+        lease, self._elsewhere = self._elsewhere or await self._acquire(), None
         self._leased_at = asyncio.get_running_loop().time()
         self._cold = self._cold or lease.cold
         try:
@@ -299,7 +306,7 @@ class Exchange:
             else:
                 complete = await self._send_streaming(lease, connection)
         except UpstreamError as error:
-            if not error.safe or self._begun or self._consumed:
+            if self._begun or self._consumed or not self._may_repeat(error, connection):
                 raise
             if error.reason == CONNECTION_FAILURE:
                 self._note_failure()
@@ -307,6 +314,18 @@ class Exchange:
             return False
         finally:
             self._let_go(lease, connection, complete=complete)
+        return True
+
+    def _may_repeat(self, error: UpstreamError, connection: UpstreamConnection) -> bool:
+        """On a fresh connection; after one that was fresh, on another instance only."""
+        if error.safe:
+            return True
+        if not error.silent or self._repeated or self._message.method not in _IDEMPOTENT:
+            return False
+        self._repeated = True
+        if not connection.reused and self._instance is not None:
+            self._elsewhere = self._balancer.acquire_elsewhere(self._instance)
+            return self._elsewhere is not None
         return True
 
     def _let_go(self, lease: Lease, connection: UpstreamConnection, *, complete: bool) -> None:

@@ -14,10 +14,11 @@ BODY_BUFFER = 2**16  # a body's low-water mark; its high-water mark is twice tha
 class Stream(BaseProtocol):
     """One connection, to a client or to an instance."""
 
-    __slots__ = ("partner",)
+    __slots__ = ("partner", "written")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
+        self.written = 0  # bytes, since the connection began
         self.partner: Stream | None = None  # what is read there is written here, as it is
 
     def pause_writing(self) -> None:
@@ -52,6 +53,7 @@ class Stream(BaseProtocol):
         return self.transport is not None and not self.transport.is_closing()
 
     def write(self, data: bytes) -> None:
+        self.written += len(data)
         if self.transport is not None:
             self.transport.write(data)
 

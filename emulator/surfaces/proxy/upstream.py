@@ -8,6 +8,10 @@ left says that the request may be sent again.
 
 import asyncio
 import errno
+import os
+import socket
+import struct
+import sys
 from collections.abc import Callable
 
 from aiohttp.http_exceptions import BadHttpMessage
@@ -35,6 +39,7 @@ HEADERS = 100
 
 OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 
+_TCP_INFO = struct.Struct("=120xQ")  # of struct tcp_info, up to tcpi_bytes_acked
 _SWITCHING = 101
 _FINAL = 200
 
@@ -46,6 +51,7 @@ class UpstreamConnection(Stream):
 
     __slots__ = (
         "_answered",
+        "_begun_at",
         "_body",
         "_chunked",
         "_early",
@@ -70,6 +76,7 @@ class UpstreamConnection(Stream):
         self._response: asyncio.Future[Response] | None = None
         self._body: StreamReader = EMPTY_PAYLOAD
         self._answered = False  # bytes came since the request was sent
+        self._begun_at = 0  # bytes that were written before the request
         self._for_head = False
         self._chunked = False  # a parser takes a trailer for the next answer's header
         self._may_switch = False
@@ -92,6 +99,7 @@ class UpstreamConnection(Stream):
             self._chunked = False
             self._responses = self._new_parser()
         self._answered = False
+        self._begun_at = self.written
         self._may_switch = upgrade
         self._body = EMPTY_PAYLOAD
         self._response = self._loop.create_future()
@@ -201,10 +209,10 @@ class UpstreamConnection(Stream):
         return False
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        self._finish()  # first: it looks at the socket
         super().connection_lost(exc)
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)
-        self._finish()
 
     def _finish(self) -> None:
         if self._response is None:
@@ -218,7 +226,22 @@ class UpstreamConnection(Stream):
                 self._body.set_exception(UpstreamError(CONNECTION_TERMINATION))
 
     def _ended(self) -> UpstreamError:
-        return UpstreamError(CONNECTION_TERMINATION, safe=self.reused and not self._answered)
+        silent = not self._answered
+        safe = silent and self.reused and self._nothing_arrived()
+        return UpstreamError(CONNECTION_TERMINATION, safe=safe, silent=silent)
+
+    def _nothing_arrived(self) -> bool:
+        """Whether the instance hung up before a byte of the request reached its machine.
+
+        What its kernel has not acknowledged by then, nobody there can have read. Where that
+        cannot be known, it may have.
+        """
+        transport = self.transport
+        if self.written == self._begun_at:
+            return True
+        acknowledged = None if transport is None else _acknowledged(transport)
+        # The kernel counts the SYN, too; a request is acknowledged in larger pieces than that.
+        return acknowledged is not None and acknowledged <= self._begun_at + 1
 
     def _new_parser(self) -> HttpResponseParser:
         return HttpResponseParser(
@@ -232,6 +255,20 @@ class UpstreamConnection(Stream):
             read_until_eof=True,
             auto_decompress=False,
         )
+
+
+def _acknowledged(transport: asyncio.BaseTransport) -> int | None:
+    """Bytes that the other side's kernel has taken; None where the system does not say."""
+    sock = transport.get_extra_info("socket")
+    if sock is None or not sys.platform.startswith("linux") or sock.fileno() < 0:
+        return None
+    try:
+        with socket.socket(fileno=os.dup(sock.fileno())) as double:
+            info = double.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+        (count,) = _TCP_INFO.unpack(info)
+    except (OSError, struct.error):
+        return None
+    return int(count)
 
 
 class OutOfDescriptorsError(Exception):
