@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup machine demo test check docs bench fuzz clean
+.PHONY: help setup machine demo test check docs bench fuzz soak clean
 
 help: ## This list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1|/p' Makefile | awk -F'|' '{printf "  make %-7s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ bench: setup ## The benchmarks, as ratios against a peer measured in the same ru
 
 fuzz: setup ## The load balancer against byte streams made up for it (ARGS="SECONDS SEED")
 	@$(BIN)/python scripts/fuzz.py $(ARGS)
+
+soak: setup ## Five minutes of mixed load with deployments, kills and wakes (ARGS=20: seconds)
+	@$(BIN)/python -m bench.soak $(ARGS)
 
 clean: ## Remove .venv, caches and build products; no state, no containers
 	rm -rf .venv build dist *.egg-info .coverage .coverage.* .hypothesis

@@ -112,6 +112,15 @@ async def test_every_method_goes_through(tmp_path, method):
     assert app.asked[0].line.startswith(method)
 
 
+@pytest.mark.parametrize("target", ["/?", '/a?%zz&=;[{|\\^`"<>', "/%2e%2e/./../b//", "//a//b?c?d"])
+async def test_a_target_is_passed_on_as_it_came_also_where_nobody_could_parse_it(tmp_path, target):
+    app = App()
+    async with world(tmp_path, app) as w:
+        assert (await w.ask(target)).status == 200
+        assert (await w.ask(f"http://{HOST}{target}")).status == 200
+    assert [asked.line for asked in app.asked] == [f"GET {target} HTTP/1.1"] * 2
+
+
 async def test_options_for_the_whole_server_go_through(tmp_path):
     app = App()
     async with world(tmp_path, app) as w:

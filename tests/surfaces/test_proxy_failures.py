@@ -434,6 +434,29 @@ async def test_an_instance_no_longer_routed_finishes_its_requests_and_gets_no_mo
         assert (await client.answer()).body == b"hello"
 
 
+async def test_an_upload_that_began_before_a_deployment_ends_at_the_old_version(tmp_path):
+    async def old(asked: Asked) -> None:
+        asked.reply(b"old: " + await asked.body())
+
+    async def new(asked: Asked) -> None:
+        asked.reply(b"new: " + await asked.body())
+
+    one, two = App(old), App(new, id=B)
+    async with world(tmp_path, one, routed=()) as w, two:
+        w.route(one)
+        uploading = await w.connect()
+        uploading.get(method="POST", headers="Content-Length: 10\r\n")
+        uploading.send("half ")
+        await until(lambda: one.asked)
+        w.route(two)
+        assert (await w.ask()).body == b"new: "
+        uploading.send("whole")
+        assert (await uploading.answer()).body == b"old: half whole"
+        uploading.get()
+        assert (await uploading.answer()).body == b"new: "
+        await until(lambda: not one.writers)
+
+
 async def test_leases_return_whatever_happens(tmp_path):
     """Clients that leave at every moment, an instance that hangs up now and then."""
     count = 0
