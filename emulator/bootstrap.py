@@ -302,7 +302,7 @@ async def assemble(settings: Settings) -> AsyncIterator[World]:
             settings.addresses,
             clock,
             log=_access_log(state_dir, settings.load_balancer, platform),
-            limits=_within_descriptors(settings.load_balancer, _raised_descriptor_limit()),
+            limits=_within_descriptors(_front(settings), _raised_descriptor_limit()),
         )
         yield World(
             settings=settings,
@@ -343,6 +343,14 @@ def _name_of(platform: Platform, service: ServiceId) -> str:
         return platform.ledger(service).service.name
     except ResourceNotFoundException:
         return service
+
+
+def _front(settings: Settings) -> LoadBalancer:
+    """App Runner shows no waiting page."""
+    return replace(
+        settings.load_balancer,
+        waiting_page=settings.load_balancer.waiting_page and not settings.strict,
+    )
 
 
 def _raised_descriptor_limit() -> int:

@@ -212,6 +212,10 @@ def test_only_what_builds_and_the_engine_need_of_the_environment_is_kept():
         ("ports = { api = '8400' }", ":1 (ports.api): expected a port from 0 (any free one)"),
         ("ports.api = -1", ":1 (ports.api): expected a port"),
         ("ports = 8400", ":1 (ports): expected a table, not 8400"),
+        (
+            "[load_balancer]\nhttp2 = 1",
+            ":2 (load_balancer.http2): expected true or false, not 1",
+        ),
         ("[limits]\nstart = 0", ":2 (limits.start): expected a number above 0, not 0"),
         ("[limits]\nqueue = 1.5", ":2 (limits.queue): expected a whole number above 0, not 1.5"),
         ("[limits]\nstart = 1\nspeed = 2", ":3 (limits.speed): unknown key; expected one of start"),
