@@ -172,8 +172,9 @@ class Naps:
     def __call__(self) -> None:
         self.kept()
         for instance in self.instances():
-            docker("kill", instance)
-            self.killed += 1
+            with contextlib.suppress(subprocess.CalledProcessError):  # it has just gone by itself
+                docker("kill", instance)
+                self.killed += 1
         self.kept()
         until(lambda: not self.instances(), within=60)
         self.kept()

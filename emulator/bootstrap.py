@@ -126,7 +126,7 @@ async def _serve(world: "World", ending: Ending, ready: Callable[[Status], None]
             status=world.status,
             stop=ending.ask,
             pushed=_pushed(world.settings),
-            metrics=world.proxy.metrics(partial(_name_of, world.platform)).render,
+            metrics=partial(world.proxy.metrics, partial(_name_of, world.platform)),
         )
         world.listening(api_port=await _listen(world, api, stack))
         if world.registry is not None:
@@ -140,6 +140,7 @@ async def _serve(world: "World", ending: Ending, ready: Callable[[Status], None]
             gc.freeze()  # what lives as long as the process need not be looked at again
             ready(world.status())
             group.create_task(api.aws.warm_up())
+            group.create_task(world.proxy.warm_up())
             await ending.asked.wait()
             platform.cancel()
             with contextlib.suppress(asyncio.CancelledError):

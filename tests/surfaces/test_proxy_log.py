@@ -136,7 +136,7 @@ async def test_metrics_are_scraped_in_our_names_and_in_cloudwatchs(tmp_path):
         app.behaviour = _never
         client.get()
         await until(lambda: w.balancer.total_in_flight)
-        text = w.proxy.metrics(lambda _service: "hello").render().decode()
+        text = w.proxy.metrics(lambda _service: "hello").decode()
     found = {
         (sample.name, *sorted(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)

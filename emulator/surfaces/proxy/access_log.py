@@ -5,10 +5,10 @@ later. Under pressure the file gets every second, third … request, and what it
 """
 
 import asyncio
-import json
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from json.encoder import encode_basestring_ascii as _quoted
 from typing import NamedTuple
 
 from emulator.model.identifiers import Epoch, InstanceId, ServiceId
@@ -142,22 +142,22 @@ def _sampled(entries: deque[AccessEntry], most: int) -> list[AccessEntry]:
 
 
 def line(entry: AccessEntry, name: str | None) -> bytes:
-    """One request as a line of JSON; times in milliseconds but `time`, in epoch seconds."""
-    document = {
-        "time": entry.at,
-        "service": name,
-        "method": entry.method,
-        "path": entry.path,
-        "status": entry.status,
-        "duration_ms": round(entry.seconds * 1000, 3),
-        "queue_ms": round(entry.queued * 1000, 3),
-        "upstream_ms": round(entry.upstream * 1000, 3),
-        "bytes_in": entry.received,
-        "bytes_out": entry.sent,
-        "instance": entry.instance,
-        "cold_start": entry.cold,
-        "request_id": entry.request_id,
-    }
-    if entry.reason:
-        document["reason"] = entry.reason
-    return json.dumps(document, ensure_ascii=True).encode() + b"\n"
+    """One request as a line of JSON; times in milliseconds but `time`, in epoch seconds.
+
+    Written out, not by way of a dictionary: its thread takes time from the request path.
+    """
+    reason = f', "reason": {_quoted(entry.reason)}' if entry.reason else ""
+    return (
+        f'{{"time": {entry.at:.6f}, "service": {_quoted_or_null(name)}, '
+        f'"method": {_quoted(entry.method)}, "path": {_quoted(entry.path)}, '
+        f'"status": {entry.status}, "duration_ms": {entry.seconds * 1000:.3f}, '
+        f'"queue_ms": {entry.queued * 1000:.3f}, "upstream_ms": {entry.upstream * 1000:.3f}, '
+        f'"bytes_in": {entry.received}, "bytes_out": {entry.sent}, '
+        f'"instance": {_quoted_or_null(entry.instance)}, '
+        f'"cold_start": {"true" if entry.cold else "false"}, '
+        f'"request_id": {_quoted(entry.request_id)}{reason}}}\n'
+    ).encode()
+
+
+def _quoted_or_null(text: str | None) -> str:
+    return "null" if text is None else _quoted(text)

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable
-from typing import Protocol, cast
+from typing import cast
 
 from aiohttp import HttpVersion11
 from aiohttp.base_protocol import BaseProtocol
@@ -39,7 +39,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from emulator.model.identifiers import ServiceId
-from emulator.surfaces.proxy.client import ClientConnection, guarded
+from emulator.surfaces.proxy.client import guarded
 from emulator.surfaces.proxy.errors import PROTOCOL_ERROR, SERVER, Local, UpstreamError
 from emulator.surfaces.proxy.floor import Floor, Handler, Pace
 from emulator.surfaces.proxy.framing import WITHOUT_BODY, left_out, request_headers
@@ -47,7 +47,6 @@ from emulator.surfaces.proxy.gate import Flaw, check_request, is_value, response
 from emulator.surfaces.proxy.stream import BODY_BUFFER
 from emulator.surfaces.proxy.upstream import Response, UpstreamConnection
 
-ALPN = "h2"
 STREAM_WINDOW = 2**16 - 1  # bytes a client may send ahead on one stream
 UNSENT = 2**16  # bytes of an answer that wait for the client before the instance is held back
 CONTROL_FRAMES = (1000, 100)  # at once, and more per second, that ask nothing of an instance
@@ -68,30 +67,6 @@ _CONTROL = (PingReceived, PriorityUpdated, SettingsAcknowledged, UnknownFrameRec
 _log = logging.getLogger(__name__)
 
 _Fields = list[tuple[bytes, bytes]]
-
-
-class Transport(Protocol):
-    """What a TLS transport has beside asyncio's own."""
-
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None: ...
-
-
-class Negotiated(asyncio.Protocol):
-    """A TLS connection that has yet to become what the client chose (ALPN)."""
-
-    def __init__(self, floor: Floor, handler: Handler) -> None:
-        self._floor = floor
-        self._handler = handler
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        tls = transport.get_extra_info("ssl_object")
-        chosen: ClientConnection | Http2Connection
-        if tls is not None and tls.selected_alpn_protocol() == ALPN:
-            chosen = Http2Connection(self._floor, self._handler)
-        else:
-            chosen = ClientConnection(self._floor, self._handler, scheme="https")
-        cast(Transport, transport).set_protocol(chosen)
-        chosen.connection_made(transport)
 
 
 class _Budget:

@@ -1,0 +1,38 @@
+"""TLS connections that have yet to become what the client chose (ALPN): HTTP/1 or HTTP/2.
+
+HTTP/2's modules are not needed to start; `Proxy.warm_up` reads them in a thread right after it.
+"""
+
+import asyncio
+from typing import Protocol, cast
+
+from emulator.surfaces.proxy.client import ClientConnection
+from emulator.surfaces.proxy.floor import Floor, Handler
+
+ALPN = "h2"
+
+
+class Transport(Protocol):
+    """What a TLS transport has beside asyncio's own."""
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None: ...
+
+
+class Negotiated(asyncio.Protocol):
+    """Hands its transport to the protocol that was chosen."""
+
+    def __init__(self, floor: Floor, handler: Handler) -> None:
+        self._floor = floor
+        self._handler = handler
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        tls = transport.get_extra_info("ssl_object")
+        chosen: asyncio.Protocol
+        if tls is not None and tls.selected_alpn_protocol() == ALPN:
+            from emulator.surfaces.proxy.http2 import Http2Connection  # noqa: PLC0415 - see above
+
+            chosen = Http2Connection(self._floor, self._handler)
+        else:
+            chosen = ClientConnection(self._floor, self._handler, scheme="https")
+        cast(Transport, transport).set_protocol(chosen)
+        chosen.connection_made(transport)
