@@ -143,6 +143,27 @@ async def test_a_client_that_opens_no_window_holds_the_instance_back(tmp_path):
         assert len(client.got[number].body) == 65535
 
 
+async def test_each_part_of_a_stream_of_events_passes_at_once(tmp_path):
+    heard = asyncio.Event()
+
+    async def behaviour(asked: Asked) -> None:
+        asked.say(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n")
+        asked.say(b"Transfer-Encoding: chunked\r\n\r\n")
+        for number in range(3):
+            asked.say(b"9\r\ndata: %d\n\n\r\n" % number)
+            await heard.wait()
+            heard.clear()
+        asked.say(b"0\r\n\r\n")
+
+    async with world(tmp_path, App(behaviour)) as w, http2(w) as client:
+        number = client.ask()
+        for count in range(1, 4):
+            await client.until(lambda count=count: len(client.got[number].body) == 9 * count)
+            assert not client.got[number].ended
+            heard.set()
+        assert (await client.answer(number)).body.endswith(b"data: 2\n\n")
+
+
 async def test_a_request_that_is_taken_back_frees_its_instance_at_once(tmp_path):
     async def behaviour(asked: Asked) -> None:
         await asked.reader.read()
