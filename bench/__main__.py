@@ -1,6 +1,7 @@
 """What the emulator costs and how fast it is, against a peer measured in the same run.
 
     python -m bench [name ...]     names: start, commit, dev, builds, frozen, zero, idle, deployments, api
+    python -m bench balancer       the load balancer beside nginx, haproxy, Envoy, Caddy, Traefik
 
 Medians; ratios hold better than absolutes. Everything runs on this machine's loopback, bounded in
 count and time, in a state directory of its own that is removed at the end.
@@ -24,6 +25,7 @@ from typing import Self
 
 from bench import api, builds, dev
 from bench.apps import EXPRESS, FLASK, PYTHON, App, boots
+from bench.balancing import run as balancing
 
 COMMAND = [sys.executable, "-m", "emulator"]
 ROUNDS = 10
@@ -514,6 +516,9 @@ BENCHES = {
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["balancer"]:
+        balancing.main(sys.argv[2:])
+        return
     for name in sys.argv[1:] or BENCHES:
         BENCHES[name]()
 

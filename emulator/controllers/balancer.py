@@ -38,7 +38,7 @@ class Refused(Exception):  # noqa: N818 - an outcome, not a fault
         self.reason = reason
 
 
-class _Slot:
+class Slot:
     """What is known of one instance; it satisfies `admission.Candidate`."""
 
     __slots__ = (
@@ -86,7 +86,7 @@ class Lease:
 
     __slots__ = ("_balancer", "_held", "_slot", "cold", "endpoint", "instance", "thawing")
 
-    def __init__(self, balancer: "Balancer", slot: _Slot) -> None:
+    def __init__(self, balancer: "Balancer", slot: Slot) -> None:
         self.cold = False  # the request came when no instance was routed
         self._balancer = balancer
         self._slot = slot
@@ -107,7 +107,8 @@ class Lease:
     @property
     def routed(self) -> bool:
         """Whether new requests still go to this instance, at this endpoint."""
-        return self._slot.routed and self._slot.endpoint == self.endpoint
+        slot = self._slot
+        return slot.routed and (slot.endpoint is self.endpoint or slot.endpoint == self.endpoint)
 
     def release(self) -> None:
         """The request has ended; a second call does nothing."""
@@ -160,11 +161,12 @@ class Balancer:
         self._thaw = thaw
         self._activity = activity
         self._draw = draw
-        self._slots: dict[InstanceId, _Slot] = {}
-        self._pickable: list[_Slot] = []
+        self._slots: dict[InstanceId, Slot] = {}
+        self._pickable: list[Slot] = []
         self._waiters: OrderedDict[asyncio.Future[Lease | Refused], None] = OrderedDict()
         self._thaws: set[asyncio.Future[None]] = set()
         self._peak = 0
+        self._drawn: Slot | None = None
 
     # What the service's worker tells.
 
@@ -276,6 +278,20 @@ class Balancer:
             raise _refused(refusal)
         return await self._wait(self.queue_wait if within is None else min(within, self.queue_wait))
 
+    def ready(self) -> Slot | None:
+        """The instance that a request would get without waiting and without a thaw, None where
+        there is none: to be leased before anything else happens.
+        """
+        if self._waiters or self.door is not Door.OPEN:
+            return None
+        slot = self._drawn = self._pick()
+        return None if slot is None or slot.frozen or slot.thawing is not None else slot
+
+    def lease(self, slot: Slot) -> Lease:
+        """A lease on what `ready` has just returned; `last_activity` is set when it ends."""
+        self._drawn = None
+        return self._lease(slot)
+
     def acquire_elsewhere(self, instance: InstanceId) -> Lease | None:
         """A lease on any other instance that has room now."""
         others = [slot for slot in self._pickable if slot.instance != instance]
@@ -313,10 +329,18 @@ class Balancer:
     def _in_vain(self, waited: float) -> Refused:
         return _refused(give_up(instances=self._routed, waited=waited))
 
-    def _pick(self) -> _Slot | None:
-        return pick(self._pickable, max_concurrency=self._max_concurrency, draw=self._draw)
+    def _pick(self) -> Slot | None:
+        """What was drawn for a request stays drawn while it is as good as any: drawing again
+        would favour instances that kept connections lead to.
+        """
+        slot = pick(self._pickable, max_concurrency=self._max_concurrency, draw=self._draw)
+        drawn, self._drawn = self._drawn, None
+        if drawn is None or slot is None or drawn is slot or drawn not in self._pickable:
+            return slot
+        as_good = drawn.in_flight == slot.in_flight and drawn.frozen == slot.frozen
+        return drawn if as_good else slot
 
-    def _lease(self, slot: _Slot) -> Lease:
+    def _lease(self, slot: Slot) -> Lease:
         slot.in_flight += 1
         self.total_in_flight += 1
         self._note_demand()
@@ -328,11 +352,12 @@ class Balancer:
             self._activity(slot.instance, True)  # noqa: FBT003 - the port's own shape
         return Lease(self, slot)
 
-    def _release(self, slot: _Slot) -> None:
+    def _release(self, slot: Slot) -> None:
         slot.in_flight -= 1
         self.total_in_flight -= 1
         now = self.last_activity = self._clock.now()
-        self._hand_out()  # first: an instance that goes straight on was never idle
+        if self._waiters:  # first: an instance that goes straight on was never idle
+            self._hand_out()
         if not slot.in_flight and slot.active:
             slot.active = False
             slot.idle_since = now
@@ -350,14 +375,15 @@ class Balancer:
 
     def _note_demand(self) -> None:
         demand = self.total_in_flight + len(self._waiters)
-        self._peak = max(self._peak, demand)
+        if demand > self._peak:  # noqa: PLR1730 - half the time of max(), on the request path
+            self._peak = demand
 
     # Instances come, go, fail and wake.
 
     def _name(self, target: Target) -> None:
         slot = self._slots.get(target.instance)
         if slot is None:
-            self._slots[target.instance] = _Slot(target, self._clock.now())
+            self._slots[target.instance] = Slot(target, self._clock.now())
             return
         slot.routed = True
         slot.endpoint = target.endpoint
@@ -369,23 +395,23 @@ class Balancer:
     def _refresh(self) -> None:
         self._pickable = [slot for slot in self._slots.values() if slot.routed and not slot.aside]
 
-    def _forget_if_done(self, slot: _Slot) -> None:
+    def _forget_if_done(self, slot: Slot) -> None:
         if not slot.routed and not slot.in_flight:
             self._slots.pop(slot.instance, None)
 
-    def _set_aside(self, slot: _Slot) -> None:
+    def _set_aside(self, slot: Slot) -> None:
         if not slot.aside:
             slot.aside = True
             self._refresh()
             asyncio.get_running_loop().call_later(BACK_OFF, self._reinstate, slot)
         self._wake()
 
-    def _reinstate(self, slot: _Slot) -> None:
+    def _reinstate(self, slot: Slot) -> None:
         slot.aside = False
         self._refresh()
         self._hand_out()
 
-    def _start_thaw(self, slot: _Slot) -> None:
+    def _start_thaw(self, slot: Slot) -> None:
         slot.frozen = False
         # The thaw must outlive the request that asked for it; `_thaws` holds it.
         thaw = asyncio.ensure_future(_completed(self._thaw(slot.instance)))  # noqa: TID251
@@ -393,7 +419,7 @@ class Balancer:
         slot.thawing = thaw
         thaw.add_done_callback(lambda done: self._thawed(slot, done))
 
-    def _thawed(self, slot: _Slot, thaw: asyncio.Future[None]) -> None:
+    def _thawed(self, slot: Slot, thaw: asyncio.Future[None]) -> None:
         self._thaws.discard(thaw)
         slot.thawing = None
         if thaw.cancelled() or thaw.exception() is not None:

@@ -7,24 +7,26 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Protocol
 
 from aiohttp.http_parser import RawRequestMessage, RawResponseMessage
-from aiohttp.streams import StreamReader
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from emulator.model.identifiers import ServiceId
-from emulator.surfaces.proxy.errors import Local, RequestBodyError
+from emulator.surfaces.proxy.errors import PROTOCOL_ERROR, Local, RequestBodyError, UpstreamError
 from emulator.surfaces.proxy.floor import Floor, Handler, Pace
 from emulator.surfaces.proxy.framing import (
     LAST_CHUNK,
     WITHOUT_BODY,
     chunk,
-    request_headers,
+    forwarded,
+    response_headers,
     status_line,
 )
-from emulator.surfaces.proxy.gate import Flaw
+from emulator.surfaces.proxy.gate import Flaw, response_is_sound
 from emulator.surfaces.proxy.requests import RequestReader
 from emulator.surfaces.proxy.stream import BODY_BUFFER, Stream
-from emulator.surfaces.proxy.upstream import Response, UpstreamConnection
+from emulator.surfaces.proxy.upstream import Response, Taken
 
 PIPELINE_LIMIT = 8  # requests read ahead of the one that is being answered
 LINGER = 2.0  # seconds for which the rest of an unwanted body is taken, so that the answer arrives
@@ -32,6 +34,25 @@ _HTTP_1_0 = (1, 0)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _log = logging.getLogger(__name__)
+
+
+class ShortWay(Protocol):
+    """Answers a connection's requests without its task, where that can be (`quick.py`)."""
+
+    def known(self, data: bytes) -> bool:
+        """Send the request that `data` is, if its headers came before and it can be sent now."""
+        ...
+
+    def begin(self, data: bytes, message: RawRequestMessage, body: StreamReader) -> bool:
+        """Send a request that is here as a whole, if that can be done now; `data` are its bytes."""
+        ...
+
+    def abandon(self) -> None:
+        """The client has gone while its request was under way."""
+        ...
+
+
+Way = Callable[["ClientConnection"], ShortWay]
 
 
 class ClientConnection(Stream):
@@ -45,15 +66,18 @@ class ClientConnection(Stream):
         "_broken",
         "_ended",
         "_floor",
+        "_forwarded",
         "_frame",
         "_handler",
         "_head",
-        "_memo",
-        "_memo_key",
         "_pace",
         "_requests",
+        "_short_way",
+        "_taken",
         "_task",
+        "_timeout",
         "_tunnel",
+        "_under_way",
         "body_wanted",
         "idle_since",
         "peer",
@@ -62,7 +86,13 @@ class ClientConnection(Stream):
     )
 
     def __init__(
-        self, floor: Floor, handler: Handler, *, scheme: str, service: ServiceId | None = None
+        self,
+        floor: Floor,
+        handler: Handler,
+        *,
+        scheme: str,
+        service: ServiceId | None = None,
+        short_way: "Way | None" = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(loop)
@@ -78,8 +108,11 @@ class ClientConnection(Stream):
         self._ended: asyncio.Future[None] | None = None
         self._broken: Flaw | None = None
         self._tunnel: Callable[[bytes], None] | None = None
-        self._memo = b""
-        self._memo_key: tuple[object, ...] = ()
+        self._forwarded = b""
+        self._timeout = -1.0
+        self._short_way = None if short_way is None else short_way(self)
+        self._under_way = False  # a request has neither its answer nor the task
+        self._taken: Taken | None = None
         self._task: asyncio.Task[None] | None = None
         self._pace = Pace(floor.limits)
         # The answer that is being written.
@@ -95,15 +128,30 @@ class ClientConnection(Stream):
     def spawn(self, work: Callable[[], Awaitable[None]]) -> "asyncio.Task[None]":
         return self._floor.group.create_task(guarded(work))
 
-    def headers_for_instance(self, message: RawRequestMessage, timeout: float) -> bytes:
-        """The request's headers; a client's requests are mostly alike, so the last are kept."""
-        key = (timeout, message.raw_headers)
-        if self._memo_key != key:
-            self._memo = request_headers(
-                message, peer=self.peer, scheme=self.scheme, timeout=timeout
-            )
-            self._memo_key = key
-        return self._memo
+    def forwarded(self, timeout: float) -> bytes:
+        if timeout != self._timeout:
+            self._forwarded = forwarded(peer=self.peer, scheme=self.scheme, timeout=timeout)
+            self._timeout = timeout
+        return self._forwarded
+
+    def taken_over(self) -> Taken | None:
+        taken, self._taken = self._taken, None
+        return taken
+
+    def take_over(self, message: RawRequestMessage, taken: Taken) -> None:
+        """The task goes on with a request that was under way without it."""
+        self._under_way = False
+        self._taken = taken
+        self._requests.arrived.appendleft((message, EMPTY_PAYLOAD))
+        self._wake()
+
+    def finished(self) -> None:
+        """The request that was under way without the task has its answer."""
+        self._under_way = False
+        if self._requests.arrived or self._broken is not None or self._floor.draining:
+            self._wake()
+        else:
+            self.idle_since = self._loop.time()
 
     def go_on(self) -> None:
         self.write(_CONTINUE)
@@ -113,7 +161,6 @@ class ClientConnection(Stream):
 
     def begin(
         self,
-        connection: UpstreamConnection,
         response: Response,
         request: RawRequestMessage,
         *,
@@ -121,6 +168,8 @@ class ClientConnection(Stream):
         elapsed: float,
     ) -> bool:
         message, _ = response
+        if not response_is_sound(message):
+            raise UpstreamError(PROTOCOL_ERROR)
         framing, self._frame, delimited = _framing(message, request)
         keep = keep and delimited
         persistence = b""
@@ -128,9 +177,11 @@ class ClientConnection(Stream):
             persistence = b"connection: close\r\n"
         elif request.version == _HTTP_1_0:
             persistence = b"connection: keep-alive\r\n"
-        self._head = b"%b%b%b%bx-envoy-upstream-service-time: %d\r\n\r\n" % (
+        date = b"" if "Date" in message.headers else b"date: %b\r\n" % self._floor.answers.date()
+        self._head = b"%b%b%b%b%bx-envoy-upstream-service-time: %d\r\n\r\n" % (
             status_line(message),
-            connection.headers_for_client(message, date=self._floor.answers.date()),
+            response_headers(message),
+            date,
             framing,
             persistence,
             elapsed * 1000,
@@ -216,6 +267,9 @@ class ClientConnection(Stream):
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
         self._floor.leave(self)
+        if self._under_way and self._short_way is not None:
+            self._under_way = False
+            self._short_way.abandon()
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
         if self._task is not None:
@@ -227,14 +281,43 @@ class ClientConnection(Stream):
             return
         if self._broken is not None:
             return
+        short = self._short_way if self._free() else None
+        if short is not None and short.known(data):
+            self._set_off()
+            return
         try:
             self._requests.feed(data)
         except Flaw as flaw:
             self._break(flaw)
         if self._requests.arrived:
+            if short is not None and self._went(short, data):
+                return
             self._wake()
         if not self._may_read():
             self.pause_reading()
+
+    def _free(self) -> bool:
+        """Whether the next request may go without the task."""
+        return (
+            not (self.idle_since is None or self._paused or self._floor.draining)
+            and self._requests.between
+        )
+
+    def _went(self, short: ShortWay, data: bytes) -> bool:
+        """Whether what has arrived, and nothing else, could be sent at once."""
+        requests = self._requests
+        message, body = requests.arrived[0]
+        if len(requests.arrived) > 1 or not body.is_eof() or self._broken is not None:
+            return False
+        if requests.within_head or requests.switched or not short.begin(data, message, body):
+            return False
+        requests.arrived.clear()
+        self._set_off()
+        return True
+
+    def _set_off(self) -> None:
+        self._under_way = True
+        self.idle_since = None
 
     def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002
         if self._may_read():
@@ -269,10 +352,11 @@ class ClientConnection(Stream):
 
     async def _arrived(self) -> bool:
         """Wait for a request; False when there will be none."""
-        if not self._requests.arrived and self._broken is None:
-            if self._floor.draining:
-                return False
-            self.idle_since = self._loop.time()
+        while self._under_way or not (self._requests.arrived or self._broken):
+            if not self._under_way:
+                if self._floor.draining:
+                    return False
+                self.idle_since = self._loop.time()
             self._arrival = self._loop.create_future()
             await self._arrival
         self.idle_since = None

@@ -16,7 +16,7 @@ from aiohttp.streams import StreamReader
 from emulator.model.identifiers import ServiceId
 from emulator.model.settings import LoadBalancer
 from emulator.surfaces.proxy.errors import Answers, Local
-from emulator.surfaces.proxy.upstream import Response, UpstreamConnection
+from emulator.surfaces.proxy.upstream import Response, Taken
 
 TICK = 1.0  # seconds between looks at every connection's deadlines
 _COMPLAIN_AGAIN = 60.0  # seconds between lines in the log about the same trouble
@@ -39,7 +39,13 @@ class Requester(Protocol):
         """Run something beside the handler; the handler ends it."""
         ...
 
-    def headers_for_instance(self, message: RawRequestMessage, timeout: float) -> bytes: ...
+    def taken_over(self) -> Taken | None:
+        """Where the request that is to be handled is already; None: nowhere yet."""
+        ...
+
+    def forwarded(self, timeout: float) -> bytes:
+        """What an instance is told of the client; it follows `framing.request_headers`."""
+        ...
 
     def go_on(self) -> None:
         """100 Continue."""
@@ -51,7 +57,6 @@ class Requester(Protocol):
 
     def begin(
         self,
-        connection: UpstreamConnection,
         response: Response,
         request: RawRequestMessage,
         *,
@@ -59,7 +64,7 @@ class Requester(Protocol):
         elapsed: float,
     ) -> bool:
         """An instance's head; nothing is sent before `send` or `end`. False: the connection
-        cannot be kept.
+        cannot be kept. Raises UpstreamError where it cannot be passed on.
         """
         ...
 

@@ -27,12 +27,21 @@ from emulator.surfaces.proxy.errors import (
     reset_body,
 )
 from emulator.surfaces.proxy.floor import Floor, Requester
-from emulator.surfaces.proxy.framing import LAST_CHUNK, chunk, request_id, request_line
+from emulator.surfaces.proxy.framing import (
+    LAST_CHUNK,
+    RequestIds,
+    chunk,
+    host_of,
+    request_headers,
+    request_line,
+)
+from emulator.surfaces.proxy.quick import ShortWay
 from emulator.surfaces.proxy.tunnel import Tunnel, is_websocket
 from emulator.surfaces.proxy.upstream import (
     OutOfDescriptorsError,
     Pools,
     Response,
+    Taken,
     UpstreamConnection,
     dial,
 )
@@ -54,20 +63,30 @@ class Forwarder:
     """Handles the requests of services' clients."""
 
     def __init__(self, router: Router, clock: Clock, log: AccessLog, floor: Floor) -> None:
+        self.request_ids = RequestIds()
         self.waiting_page = floor.limits.waiting_page
         self.complain = floor.complain
         self.pools = Pools()
         self.log = log
         self.clock = clock
+        self.short_way = ShortWay(router, self.pools, self.request_ids, floor, log, clock)
         self._router = router
+
+    def close(self) -> None:
+        self.short_way.close()
+        self.pools.close()
 
     async def handle(
         self, client: Requester, message: RawRequestMessage, body: StreamReader
     ) -> bool:
         exchange = Exchange(self, client, message, body)
+        taken = client.taken_over()
+        if taken is not None:
+            return await exchange.go_on(taken)
+        exchange.name()
         service = client.service
         if service is None:
-            service = self._router.service_of(_host(message))
+            service = self._router.service_of(host_of(message))
         balancer = None if service is None else self._router.by_service(service)
         if service is None or balancer is None:
             exchange.answer(404, reason="no service has this host name")
@@ -107,6 +126,7 @@ class Exchange:
         "_started",
         "_status",
         "_switching",
+        "_taken",
         "keep",
     )
 
@@ -136,12 +156,13 @@ class Exchange:
         self._give_up_at: float | None = None  # since a dial failed: when to stop trying
         self._instance: InstanceId | None = None
         self._cold = False
-        self._request_id = request_id(message)
+        self._request_id = ""
         self._balancer: Balancer
         self._limit: asyncio.Timeout
         self._reason = ""
         self._sent = 0
         self._status = 0
+        self._taken: Taken | None = None
 
     def why_not_switched(self, balancer: Balancer) -> str:
         """Why a connection may not change its protocol, "" if it may or only offers to."""
@@ -160,11 +181,23 @@ class Exchange:
         self._fresh = True
         return ""
 
+    def name(self) -> None:
+        self._request_id = self._owner.request_ids.of(self._message)
+
+    async def go_on(self, taken: Taken) -> bool:
+        """Take over what was sent already."""
+        self._taken = taken
+        self._buffered = taken.body
+        self._request_id = taken.request_id
+        self._started = self._sent_at = taken.started
+        return await self.run(taken.service, taken.balancer)
+
     async def run(self, service: ServiceId, balancer: Balancer) -> bool:
         """Forward the request, whatever becomes of it."""
         self._balancer = balancer
         try:
-            async with asyncio.timeout(balancer.request_timeout) as self._limit:
+            end = self._started + balancer.request_timeout
+            async with asyncio.timeout_at(end) as self._limit:
                 while not await self._attempt():
                     pass
         except TimeoutError:
@@ -247,6 +280,9 @@ class Exchange:
 
     async def _attempt(self) -> bool:
         """False: nothing has happened yet, try again."""
+        taken, self._taken = self._taken, None
+        if taken is not None:
+            return await self._use_taken(taken)
         lease, self._elsewhere = self._elsewhere or await self._acquire(), None
         self._leased_at = asyncio.get_running_loop().time()
         self._cold = self._cold or lease.cold
@@ -255,6 +291,14 @@ class Exchange:
             return connection is not None and await self._use(lease, connection)
         finally:
             lease.release()
+
+    async def _use_taken(self, taken: Taken) -> bool:
+        self._leased_at = taken.started
+        self._instance = taken.lease.instance
+        try:
+            return await self._use(taken.lease, taken.connection, taken.response)
+        finally:
+            taken.lease.release()
 
     async def _acquire(self) -> Lease:
         if self._give_up_at is None:
@@ -298,13 +342,19 @@ class Exchange:
             now = asyncio.get_running_loop().time()
             self._give_up_at = now + self._balancer.queue_wait
 
-    async def _use(self, lease: Lease, connection: UpstreamConnection) -> bool:
+    async def _use(
+        self,
+        lease: Lease,
+        connection: UpstreamConnection,
+        response: "asyncio.Future[Response] | None" = None,
+    ) -> bool:
+        """`response` is what was sent already waits for."""
         complete = False
         try:
-            if self._body.is_eof():
-                complete = await self._send_whole(lease, connection)
+            if response is not None:
+                complete = await self._relay(await response)
             else:
-                complete = await self._send_streaming(lease, connection)
+                complete = await self._exchange(lease, connection)
         except UpstreamError as error:
             if self._begun or self._consumed or not self._may_repeat(error, connection):
                 raise
@@ -336,6 +386,11 @@ class Exchange:
         else:
             connection.abort()
 
+    async def _exchange(self, lease: Lease, connection: UpstreamConnection) -> bool:
+        if self._body.is_eof():
+            return await self._send_whole(lease, connection)
+        return await self._send_streaming(lease, connection)
+
     async def _send_whole(self, lease: Lease, connection: UpstreamConnection) -> bool:
         """The usual case: the request is one write, without a task of its own."""
         if self._buffered is None:
@@ -351,7 +406,7 @@ class Exchange:
         response = await sent
         if self._switching and response[0].code == _SWITCHING:
             return await self._switch(lease, connection, response)
-        return await self._relay(connection, response)
+        return await self._relay(response)
 
     async def _switch(
         self, lease: Lease, connection: UpstreamConnection, response: Response
@@ -381,7 +436,7 @@ class Exchange:
         self._client.body_wanted = True
         pump = self._client.spawn(lambda: self._pump(connection))
         try:
-            reusable = await self._relay(connection, await response, pump)
+            reusable = await self._relay(await response, pump)
             return reusable and pump.done()
         finally:
             self._client.body_wanted = False
@@ -396,11 +451,14 @@ class Exchange:
 
     def _head(self) -> bytes:
         message = self._message
-        headers = self._client.headers_for_instance(message, self._balancer.request_timeout)
+        headers = request_headers(message) + self._client.forwarded(self._balancer.request_timeout)
         if self._switching:
             headers += _UPGRADE
-        end = b"x-request-id: %b\r\n\r\n" % self._request_id.encode()
-        return request_line(message) + headers + end
+        return b"%b\r\n%bx-request-id: %b\r\n\r\n" % (
+            request_line(message),
+            headers,
+            self._request_id.encode(),
+        )
 
     def _framed(self, data: bytes) -> bytes:
         return chunk(data) if self._message.chunked else data
@@ -421,21 +479,14 @@ class Exchange:
 
     # The answer.
 
-    async def _relay(
-        self,
-        connection: UpstreamConnection,
-        response: Response,
-        pump: "asyncio.Task[None] | None" = None,
-    ) -> bool:
+    async def _relay(self, response: Response, pump: "asyncio.Task[None] | None" = None) -> bool:
         """The answer to the client; whether the instance's connection may be used again."""
         message, body = response
         if pump is not None and not self._body.is_eof():
             self.keep = False  # the instance answers before it has heard all
         elapsed = asyncio.get_running_loop().time() - self._sent_at
         client = self._client
-        self.keep = client.begin(
-            connection, response, self._message, keep=self.keep, elapsed=elapsed
-        )
+        self.keep = client.begin(response, self._message, keep=self.keep, elapsed=elapsed)
         self._begun = True
         self._status = message.code
         if body.is_eof():
@@ -460,9 +511,3 @@ class Exchange:
 
 def _is_browsers(message: RawRequestMessage) -> bool:
     return message.method == "GET" and "text/html" in message.headers.get("Accept", "")
-
-
-def _host(message: RawRequestMessage) -> str:
-    if message.path.startswith("/"):
-        return str(message.headers.get("Host", ""))
-    return message.url.raw_authority or str(message.headers.get("Host", ""))

@@ -38,6 +38,7 @@ _NOT_TO_CLIENTS = _HOP_BY_HOP | {b"server", b"x-envoy-upstream-service-time"}
 _NEVER_BY_NAME = frozenset({b"host", b"content-length"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:@/+=~-]{1,128}", re.ASCII)
 _X_REQUEST_ID = "X-Request-Id"
+_MADE_AT_ONCE = 64
 _AUTHORITY = re.compile(r"(?:[^/?]*://)?[^/?]*")
 _NO_CONTENT = 204
 
@@ -70,8 +71,8 @@ def _is_forged(name: bytes) -> bool:
     return plain in _LOOK_ALIKES or plain.startswith(_OURS_BEGIN)
 
 
-def request_headers(message: RawRequestMessage, *, peer: str, scheme: str, timeout: float) -> bytes:
-    """All headers for an instance but the request id, without the empty line."""
+def request_headers(message: RawRequestMessage) -> bytes:
+    """What of a request's own headers an instance gets; `forwarded` goes on where this ends."""
     headers: RawHeaders = message.raw_headers
     forged = {lower for name, _ in headers if _is_forged(lower := name.lower())}
     leave_out = _NOT_TO_INSTANCES | named_by_connection(headers) | forged
@@ -79,30 +80,59 @@ def request_headers(message: RawRequestMessage, *, peer: str, scheme: str, timeo
     if "Host" not in message.headers:
         parts.append(b"host: localhost\r\n")  # HTTP/1.0 may leave it out, HTTP/1.1 may not
     earlier = [value for name, value in headers if name.lower() == b"x-forwarded-for" and value]
-    parts.append(b"x-forwarded-for: %b\r\n" % b", ".join([*earlier, peer.encode()]))
-    parts.append(
-        f"x-forwarded-proto: {scheme}\r\nx-envoy-external-address: {peer}\r\n"
-        f"x-envoy-expected-rq-timeout-ms: {round(timeout * 1000)}\r\n".encode()
-    )
     if message.chunked:
         parts.append(b"transfer-encoding: chunked\r\n")
+    parts.append(b"x-forwarded-for: ")
+    parts.extend(b"%b, " % value for value in earlier)
     return b"".join(parts)
 
 
-def request_id(message: RawRequestMessage) -> str:
-    """The client's own, if it has one that can be written anywhere; else a new UUID."""
+def forwarded(*, peer: str, scheme: str, timeout: float) -> bytes:
+    """What every request on a connection says of its client, without the empty line."""
+    return (
+        f"{peer}\r\nx-forwarded-proto: {scheme}\r\nx-envoy-external-address: {peer}\r\n"
+        f"x-envoy-expected-rq-timeout-ms: {round(timeout * 1000)}\r\n"
+    ).encode()
+
+
+class RequestIds:
+    """New ones are UUIDs of version 4, made many at a time: a system call for all of them."""
+
+    def __init__(self) -> None:
+        self._made: list[str] = []
+
+    def of(self, message: RawRequestMessage) -> str:
+        return own_request_id(message) or self.new()
+
+    def new(self) -> str:
+        if not self._made:
+            digits = secrets.token_hex(16 * _MADE_AT_ONCE)
+            for at in range(0, len(digits), 32):
+                d = digits[at : at + 32]
+                self._made.append(f"{d[:8]}-{d[8:12]}-4{d[13:16]}-a{d[17:20]}-{d[20:]}")
+        return self._made.pop()
+
+
+def own_request_id(message: RawRequestMessage) -> str:
+    """The client's own, if it has one that can be written anywhere; else ""."""
     if _X_REQUEST_ID in message.headers:
         given = message.headers.getall(_X_REQUEST_ID)
         if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]):
             return str(given[0])
-    digits = secrets.token_hex(16)
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
+    return ""
 
 
 def request_line(message: RawRequestMessage) -> bytes:
-    return f"{message.method} {origin_form(message.path)} HTTP/1.1\r\n".encode(
-        "utf-8", "surrogateescape"
-    )
+    """Without its end."""
+    line = f"{message.method} {origin_form(message.path)} HTTP/1.1"
+    return line.encode("utf-8", "surrogateescape")
+
+
+def host_of(message: RawRequestMessage) -> str:
+    """The host that a request is for: an absolute target's, else the Host header's."""
+    if message.path.startswith("/"):
+        return str(message.headers.get("Host", ""))
+    return message.url.raw_authority or str(message.headers.get("Host", ""))
 
 
 def origin_form(target: str) -> str:
@@ -113,11 +143,9 @@ def origin_form(target: str) -> str:
     return path if path.startswith("/") else "/" + path
 
 
-def response_headers(message: RawResponseMessage, *, date: bytes) -> bytes:
-    """All headers for a client but those of this one exchange, without the empty line."""
+def response_headers(message: RawResponseMessage) -> bytes:
+    """What of an instance's headers a client gets, without the empty line."""
     parts = list(_copied(message.raw_headers, left_out(message)))
-    if "Date" not in message.headers:
-        parts.append(b"date: %b\r\n" % date)
     parts.append(b"server: %b\r\n" % SERVER)
     return b"".join(parts)
 

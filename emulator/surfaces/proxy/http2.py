@@ -42,10 +42,10 @@ from emulator.model.identifiers import ServiceId
 from emulator.surfaces.proxy.client import guarded
 from emulator.surfaces.proxy.errors import PROTOCOL_ERROR, SERVER, Local, UpstreamError
 from emulator.surfaces.proxy.floor import Floor, Handler, Pace
-from emulator.surfaces.proxy.framing import WITHOUT_BODY, left_out, request_headers
+from emulator.surfaces.proxy.framing import WITHOUT_BODY, forwarded, left_out
 from emulator.surfaces.proxy.gate import Flaw, check_request, is_value, response_is_sound
 from emulator.surfaces.proxy.stream import BODY_BUFFER
-from emulator.surfaces.proxy.upstream import Response, UpstreamConnection
+from emulator.surfaces.proxy.upstream import Response
 
 STREAM_WINDOW = 2**16 - 1  # bytes a client may send ahead on one stream
 UNSENT = 2**16  # bytes of an answer that wait for the client before the instance is held back
@@ -528,8 +528,11 @@ class Http2Stream:
     def spawn(self, work: Callable[[], Awaitable[None]]) -> "asyncio.Task[None]":
         return self._connection.floor.group.create_task(guarded(work))
 
-    def headers_for_instance(self, message: RawRequestMessage, timeout: float) -> bytes:
-        return request_headers(message, peer=self.peer, scheme=self.scheme, timeout=timeout)
+    def taken_over(self) -> None:
+        return None
+
+    def forwarded(self, timeout: float) -> bytes:
+        return forwarded(peer=self.peer, scheme=self.scheme, timeout=timeout)
 
     def go_on(self) -> None:
         self._connection.respond(self._number, [(b":status", b"100")], end=False)
@@ -543,7 +546,6 @@ class Http2Stream:
 
     def begin(
         self,
-        connection: UpstreamConnection,  # noqa: ARG002 - it has a memo for HTTP/1
         response: Response,
         request: RawRequestMessage,
         *,

@@ -100,7 +100,7 @@ class Proxy:
         await self._until_empty(self._grace if grace is None else grace)
         for connection in list(self._floor.connections):
             connection.cancel()
-        self._forwarder.pools.close()
+        self._forwarder.close()
         if self._running:
             self._running = False
             await self._group.__aexit__(None, None, None)
@@ -132,6 +132,11 @@ class Proxy:
     def connections(self) -> int:
         """From clients, open now."""
         return len(self._floor.connections)
+
+    @property
+    def under_way(self) -> int:
+        """Requests that are with an instance and need no task."""
+        return len(self._forwarder.short_way)
 
     async def _listen(self) -> None:
         https = await self._bind(self.https_port, self._over_tls, self._tls())
@@ -178,10 +183,18 @@ class Proxy:
             connection.context = self._certificates.context(server_name)
 
     def _over_tls(self) -> Negotiated:
-        return Negotiated(self._floor, self._forwarder.handle)
+        forwarder = self._forwarder
+        return Negotiated(self._floor, forwarder.handle, forwarder.short_way.for_client)
 
     def _through_door(self, service: ServiceId) -> ClientConnection:
-        return ClientConnection(self._floor, self._forwarder.handle, scheme="http", service=service)
+        forwarder = self._forwarder
+        return ClientConnection(
+            self._floor,
+            forwarder.handle,
+            scheme="http",
+            service=service,
+            short_way=forwarder.short_way.for_client,
+        )
 
     def _close_listeners(self) -> None:
         if self._sweep is not None:

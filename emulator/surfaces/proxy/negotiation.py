@@ -6,7 +6,7 @@ HTTP/2's modules are not needed to start; `Proxy.warm_up` reads them in a thread
 import asyncio
 from typing import Protocol, cast
 
-from emulator.surfaces.proxy.client import ClientConnection
+from emulator.surfaces.proxy.client import ClientConnection, Way
 from emulator.surfaces.proxy.floor import Floor, Handler
 
 ALPN = "h2"
@@ -21,9 +21,10 @@ class Transport(Protocol):
 class Negotiated(asyncio.Protocol):
     """Hands its transport to the protocol that was chosen."""
 
-    def __init__(self, floor: Floor, handler: Handler) -> None:
+    def __init__(self, floor: Floor, handler: Handler, short_way: Way | None = None) -> None:
         self._floor = floor
         self._handler = handler
+        self._short_way = short_way
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         tls = transport.get_extra_info("ssl_object")
@@ -33,6 +34,8 @@ class Negotiated(asyncio.Protocol):
 
             chosen = Http2Connection(self._floor, self._handler)
         else:
-            chosen = ClientConnection(self._floor, self._handler, scheme="https")
+            chosen = ClientConnection(
+                self._floor, self._handler, scheme="https", short_way=self._short_way
+            )
         cast(Transport, transport).set_protocol(chosen)
         chosen.connection_made(transport)

@@ -75,6 +75,11 @@ class RequestReader:
         self._parser = self._new_parser()
 
     @property
+    def between(self) -> bool:
+        """Whether what comes next is the first byte of a request, and none waits."""
+        return not (self._partial or self.arrived or self.switched) and self.body.is_eof()
+
+    @property
     def within_head(self) -> bool:
         return bool(self._partial)
 

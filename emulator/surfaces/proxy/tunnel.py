@@ -106,7 +106,7 @@ class Tunnel:
 
     async def ended(self, message: RawResponseMessage) -> None:
         """Pass on the instance's 101, then everything, until one side hangs up."""
-        head = response_headers(message, date=b"").replace(b"date: \r\n", b"")
+        head = response_headers(message)
         self._client.write(
             status_line(message) + head + b"connection: upgrade\r\nupgrade: websocket\r\n\r\n"
         )

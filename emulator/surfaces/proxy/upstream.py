@@ -13,13 +13,14 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 from aiohttp.http_exceptions import BadHttpMessage
 from aiohttp.http_parser import HttpResponseParser, RawResponseMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
-from emulator.controllers.balancer import Lease
-from emulator.model.identifiers import InstanceId
+from emulator.controllers.balancer import Balancer, Lease
+from emulator.model.identifiers import InstanceId, ServiceId
 from emulator.model.instance import Endpoint
 from emulator.surfaces.proxy.errors import (
     CONNECTION_FAILURE,
@@ -27,8 +28,8 @@ from emulator.surfaces.proxy.errors import (
     PROTOCOL_ERROR,
     UpstreamError,
 )
-from emulator.surfaces.proxy.framing import WITHOUT_BODY, response_headers
-from emulator.surfaces.proxy.gate import END_OF_HEAD, response_is_sound
+from emulator.surfaces.proxy.framing import WITHOUT_BODY
+from emulator.surfaces.proxy.gate import END_OF_HEAD
 from emulator.surfaces.proxy.stream import BODY_BUFFER, Stream
 
 IDLE_LIMIT = 1.0  # seconds; gunicorn's keep-alive, the shortest in wide use, is 2
@@ -46,6 +47,13 @@ _FINAL = 200
 Response = tuple[RawResponseMessage, StreamReader]
 
 
+class Listener(Protocol):
+    """Who hears of an answer without waiting for it."""
+
+    def received(self, data: bytes) -> None: ...
+    def failed(self, error: Exception) -> None: ...
+
+
 class UpstreamConnection(Stream):
     """An HTTP/1.1 client over one connection."""
 
@@ -58,13 +66,12 @@ class UpstreamConnection(Stream):
         "_for_head",
         "_gone",
         "_may_switch",
-        "_memo",
-        "_memo_key",
         "_response",
         "_responses",
         "_sink",
         "endpoint",
         "idle_since",
+        "quick",
         "reused",
     )
 
@@ -72,6 +79,7 @@ class UpstreamConnection(Stream):
         super().__init__(loop)
         self.endpoint = endpoint
         self.idle_since = 0.0
+        self.quick: Listener | None = None  # an exchange without a task
         self.reused = False
         self._response: asyncio.Future[Response] | None = None
         self._body: StreamReader = EMPTY_PAYLOAD
@@ -83,8 +91,6 @@ class UpstreamConnection(Stream):
         self._early = b""  # bytes of another protocol that came with the answer
         self._sink: Callable[[bytes], None] | None = None
         self._gone: asyncio.Future[None] | None = None
-        self._memo = b""
-        self._memo_key: tuple[object, ...] = ()
         self._responses = self._new_parser()
 
     def send(
@@ -94,20 +100,41 @@ class UpstreamConnection(Stream):
 
         `upgrade`: the answer may be 101.
         """
+        self._prepare(for_head=for_head)
+        self._may_switch = upgrade
+        response = self.expect()
+        if self.open:
+            self.write(data)
+        else:
+            self.fail(self._ended())
+        return response
+
+    def begin(self, quick: "Listener", data: bytes) -> float:
+        """Send a whole request whose answer `quick` hears of; returns the loop's time."""
+        self._prepare(for_head=False)
+        self.quick = quick
+        self.write(data)
+        return self._loop.time()
+
+    def now(self) -> float:
+        return self._loop.time()
+
+    def expect(self) -> "asyncio.Future[Response]":
+        """The answer to what was sent, from here on."""
+        self.quick = None
+        self._response = self._loop.create_future()
+        return self._response
+
+    def _prepare(self, *, for_head: bool) -> None:
         if for_head or self._for_head or self._chunked:
             self._for_head = for_head
             self._chunked = False
             self._responses = self._new_parser()
         self._answered = False
         self._begun_at = self.written
-        self._may_switch = upgrade
+        self._may_switch = False
         self._body = EMPTY_PAYLOAD
-        self._response = self._loop.create_future()
-        if self.open:
-            self.write(data)
-        else:
-            self.fail(self._ended())
-        return self._response
+        self._response = None
 
     def fail(self, error: Exception) -> None:
         """End the exchange: what is waited for fails, the connection is gone."""
@@ -121,19 +148,6 @@ class UpstreamConnection(Stream):
         """A request that was sent ahead to a frozen instance fails when it cannot be thawed."""
         if thaw.cancelled() or thaw.exception() is not None:
             self.fail(UpstreamError(CONNECTION_FAILURE, safe=not self._answered))
-
-    def headers_for_client(self, message: RawResponseMessage, *, date: bytes) -> bytes:
-        """The response's headers; answers in a row are mostly alike, so the last are kept.
-
-        Raises UpstreamError where they cannot be passed on.
-        """
-        key = (message.code, message.chunked, date, message.raw_headers)
-        if self._memo_key != key:
-            if not response_is_sound(message):
-                raise UpstreamError(PROTOCOL_ERROR)
-            self._memo = response_headers(message, date=date)
-            self._memo_key = key
-        return self._memo
 
     def tunnel(self, sink: Callable[[bytes], None]) -> None:
         """From now on, what comes is for `sink`: the connection speaks another protocol."""
@@ -149,6 +163,9 @@ class UpstreamConnection(Stream):
             await self._gone
 
     def data_received(self, data: bytes) -> None:
+        if self.quick is not None:
+            self.quick.received(data)
+            return
         if self._sink is not None:
             self._sink(data)
             return
@@ -215,6 +232,8 @@ class UpstreamConnection(Stream):
             self._gone.set_result(None)
 
     def _finish(self) -> None:
+        if self.quick is not None:
+            self.quick.failed(self._ended())
         if self._response is None:
             return
         if not self._response.done():
@@ -291,6 +310,29 @@ async def dial(lease: Lease) -> UpstreamConnection:
     return connection
 
 
+class Taken(NamedTuple):
+    """An exchange as a client's task takes it over; `started` is the loop's time."""
+
+    service: ServiceId
+    balancer: Balancer
+    lease: Lease
+    connection: UpstreamConnection
+    response: "asyncio.Future[Response]"
+    body: bytes
+    request_id: str
+    started: float
+
+
+class Place(Protocol):
+    """An instance, where it can be dialled: a lease or what it is of."""
+
+    @property
+    def instance(self) -> InstanceId: ...
+
+    @property
+    def endpoint(self) -> Endpoint: ...
+
+
 class Pools:
     """Idle connections per instance, the last one used first."""
 
@@ -298,15 +340,17 @@ class Pools:
         self._idle: dict[InstanceId, list[UpstreamConnection]] = {}
         self._sweep: asyncio.TimerHandle | None = None
 
-    def take(self, lease: Lease) -> UpstreamConnection | None:
+    def take(self, to: Place) -> UpstreamConnection | None:
         """One that is as good as fresh, None if there is none."""
-        pool = self._idle.get(lease.instance)
+        pool = self._idle.get(to.instance)
         if not pool:
             return None
-        oldest = asyncio.get_running_loop().time() - IDLE_LIMIT
         while pool:
             connection = pool.pop()
-            fresh = connection.idle_since > oldest and connection.endpoint == lease.endpoint
+            fresh = connection.idle_since > connection.now() - IDLE_LIMIT
+            fresh = fresh and (
+                connection.endpoint is to.endpoint or connection.endpoint == to.endpoint
+            )
             if fresh and connection.open:
                 connection.reused = True
                 return connection
@@ -315,14 +359,16 @@ class Pools:
 
     def put(self, lease: Lease, connection: UpstreamConnection) -> None:
         """Keep a connection whose exchange is complete, unless nothing will go there again."""
-        pool = self._idle.setdefault(lease.instance, [])
+        pool = self._idle.get(lease.instance)
+        if pool is None:
+            pool = self._idle[lease.instance] = []
         if not lease.routed or not connection.open or len(pool) >= POOL_LIMIT:
             connection.close()
             return
-        loop = asyncio.get_running_loop()
-        connection.idle_since = loop.time()
+        connection.idle_since = connection.now()
         pool.append(connection)
         if self._sweep is None:
+            loop = asyncio.get_running_loop()
             self._sweep = loop.call_later(IDLE_LIMIT, self.sweep)
 
     def sweep(self) -> None:

@@ -1,0 +1,1 @@
+"""The load balancer beside the proxies that other platforms embed, over one and the same upstream."""
