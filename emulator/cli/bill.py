@@ -24,12 +24,18 @@ def show(bill: Mapping[str, Any]) -> None:
     terminal.table(("METER", "QUANTITY", "UNIT", "PRICE", currency), rows)
     total = click.style(f"{_amount(bill['Total'])} {currency}", bold=True)
     click.echo(f"Total in {bill['Region']}: {total}")
+    if month := bill.get("Month"):
+        click.echo(f"At this pattern a month costs {_amount(month['Total'])} {currency} (--month).")
     if bill["Alternatives"]:
         click.echo()
         others = [(a["Name"], _amount(a["Total"]), a.get("Note", "")) for a in bill["Alternatives"]]
-        terminal.table(("THE SAME AS", currency, ""), others)
+        terminal.table(("THE SAME AS", currency, "ASSUMED"), others)
     for note in bill.get("Notes", ()):
         terminal.note(f"Note: {note}")
+    for sheet in bill.get("Prices", ()):
+        dated = " of " + sheet["Date"] if sheet["Date"] else ""
+        source = f" ({sheet['Source']})" if sheet["Source"] else ""
+        terminal.note(f"App Runner's prices in {sheet['Region']}{dated}{source}")
 
 
 def _amount(value: object) -> str:

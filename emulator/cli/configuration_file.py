@@ -47,8 +47,9 @@ def line_of(text: str, key: Key) -> int:
     """The line, from 1, that says most of `key`; 0 if none does."""
     best, found = 0, 0
     for number, stated in _stated(text):
-        if len(stated) > best and key[: len(stated)] == stated:
-            best, found = len(stated), number
+        shared = min(len(stated), len(key))  # `[a.b]` says a as well
+        if shared > best and key[:shared] == stated[:shared]:
+            best, found = shared, number
     return found
 
 
@@ -142,7 +143,8 @@ def address(document: Document, key: Key, value: object) -> str:
     )
 
 
-def repository(document: Document, key: Key, value: object) -> str:
+def readable(document: Document, key: Key, value: object) -> str:
+    """A path, absolute."""
     return document.absolute(text(document, key, value))
 
 
@@ -242,11 +244,12 @@ EVERYTHING = table(
         "account": account,
         "host": text,
         "strict": boolean,
+        "prices": readable,
         "ports": table({"api": port, "https": port, "http": port, "registry": port}),
         "limits": table(_fields_of(Limits)),
         "load_balancer": table(_fields_of(LoadBalancer)),
         "images": images,
-        "repositories": each(repository),
+        "repositories": each(readable),
         "secrets": each(secret),
         "pace": table({"mode": one_of(PaceMode), "speed": positive}),
         "upstream": table({"url": address}),

@@ -65,7 +65,13 @@ def running() -> list[click.Parameter]:
             help="Whether operations take as long as App Runner's; default: fast.",
         ),
         _option("--upstream", metavar="URL", help="An AWS emulator for what is not App Runner."),
+        prices_option(),
     ]
+
+
+def prices_option() -> click.Option:
+    """Remembered beside the others: `settings` has the prices that it names."""
+    return _option("--prices", metavar="FILE", help="Prices over the built-in ones (TOML).")
 
 
 def arguments(given: dict[str, Any]) -> list[str]:

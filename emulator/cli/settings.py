@@ -12,6 +12,7 @@ from typing import Any
 
 from emulator.cli import configuration_file as file
 from emulator.model.errors import ConfigurationError, Place
+from emulator.model.prices import PriceList
 from emulator.model.settings import (
     Addresses,
     Auth,
@@ -33,6 +34,7 @@ OPTIONS: Mapping[str, tuple[file.Key, file.Check]] = {
     "strict": (("strict",), file.boolean),
     "pace": (("pace", "mode"), file.one_of(PaceMode)),
     "upstream": (("upstream", "url"), file.address),
+    "prices": (("prices",), file.readable),
     "api_port": (("ports", "api"), file.port),
     "https_port": (("ports", "https"), file.port),
     "http_port": (("ports", "http"), file.port),
@@ -70,6 +72,7 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str] | None = No
         repositories=stated.get("repositories", {}),
         secrets=_secrets(stated.get("secrets", {}), env),
         environment={k: v for k, v in env.items() if _PASSED.fullmatch(k)},
+        prices=_prices(given["prices"]),
         **_present({"keep": stated.get("images", {}).get(file.KEEP)}),
         **_present({name: given[name] for name in ("region", "account", "strict", "upstream")}),
     )
@@ -142,6 +145,12 @@ def _typed(check: file.Check, text: str) -> object:
     if check is file.port and text.isascii() and text.isdigit():
         return int(text)
     return TRUTH.get(text.lower(), text) if check is file.boolean else text
+
+
+def _prices(path: object) -> PriceList:
+    from emulator.cli import prices  # noqa: PLC0415 - TOML is read where it is wanted
+
+    return prices.load(None if path is None else str(path))
 
 
 def _dataclass(kind: type[Addresses], values: Mapping[str, Any]) -> Addresses:

@@ -1,49 +1,133 @@
 """Gathers what a bill needs from the journal."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
 from emulator.controllers.ledger import Ledger
-from emulator.decisions.cost import Bill, bill
-from emulator.decisions.metering import Floor, clipped, provisioned_spans
+from emulator.decisions import cost, focus
+from emulator.decisions.cost import MONTH, Bill, Consumption
+from emulator.decisions.metering import (
+    SHORTEST_ACTIVE,
+    Floor,
+    charges,
+    clipped,
+    provisioned_spans,
+)
 from emulator.model.identifiers import Epoch
 from emulator.model.operation import Operation, OperationStatus
-from emulator.model.prices import prices_in
+from emulator.model.prices import PriceList
+from emulator.model.service import Service
 from emulator.model.usage import UsageInterval
 from emulator.ports import Clock, Store
 
-MONTH = 30 * 86400.0  # seconds, as in App Runner's own examples
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Journal:
+    """What is stored of one service's use until `until`: now, or its deletion. `observed` is for how
+    many seconds it has been there, `automatic` when a deployment made the monthly fee due.
+    """
+
+    service: Service
+    intervals: tuple[UsageInterval, ...]
+    floor: Floor
+    until: Epoch
+    observed: float
+    automatic: tuple[Epoch, ...]
+
+    @property
+    def consumption(self) -> Consumption:
+        used = cost.consumption(self.intervals, self.until, floors=[self.floor])
+        return used + Consumption(applications=Decimal(len(self.automatic)))
+
+    @property
+    def month(self) -> Consumption:
+        """Of 30 days at the observed pattern."""
+        # What has just begun is charged for a minute already.
+        observed = Decimal(max(self.observed, SHORTEST_ACTIVE))
+        return self.consumption.times(MONTH / observed)
 
 
-async def bill_of(
-    store: Store, clock: Clock, ledgers: tuple[Ledger, ...], *, region: str, month: bool = False
-) -> Bill:
-    """Of these services, since ever or for the last month."""
+async def journals(
+    store: Store, clock: Clock, ledgers: Sequence[Ledger], *, seconds: float | None = None
+) -> tuple[Journal, ...]:
+    """Of these services, since ever or for the last so many seconds."""
     now = clock.now()
-    since = Epoch(now - MONTH) if month else Epoch(0.0)
-    intervals: list[UsageInterval] = []
-    floors: list[Floor] = []
-    automatic = 0
-    for ledger in ledgers:
-        service = ledger.service.id
-        intervals += clipped(await store.usage(service), since, now)
-        operations = await store.operations(service)
-        spans = provisioned_spans(operations, now, since=since)
-        configuration = ledger.service.serving or ledger.service.configuration
-        floors.append(
-            Floor(
-                service=service,
-                min_size=configuration.scaling.min_size,
-                memory=configuration.size.memory,
-                spans=spans,
-            )
-        )
-        automatic += _automatic(operations, since)
-    return bill(intervals, now, prices_in(region), floors=floors, automatic=automatic)
+    since = Epoch(now - seconds) if seconds is not None else Epoch(0.0)
+    return tuple([await _journal(store, ledger.service, since, now) for ledger in ledgers])
 
 
-def _automatic(operations: tuple[Operation, ...], since: Epoch) -> int:
-    """App Runner charges automatic deployment once per application and month."""
-    used = [
-        o
+async def _journal(store: Store, service: Service, since: Epoch, now: Epoch) -> Journal:
+    until = min(now, service.deleted_at or now)
+    operations = await store.operations(service.id)
+    configuration = service.serving or service.configuration
+    return Journal(
+        service=service,
+        intervals=clipped(await store.usage(service.id), since, now),
+        floor=Floor(
+            service=service.id,
+            min_size=configuration.scaling.min_size,
+            memory=configuration.size.memory,
+            spans=provisioned_spans(operations, until, since=since),
+        ),
+        until=until,
+        observed=max(0.0, until - max(since, service.created_at)),
+        automatic=_automatic(operations, since),
+    )
+
+
+def bill_of(found: Sequence[Journal], prices: PriceList, region: str) -> Bill:
+    """Of all these services together; `region` is that of a bill without any."""
+    return _bill(found, prices, region, lambda journal: journal.consumption)
+
+
+def month_of(found: Sequence[Journal], prices: PriceList, region: str) -> Bill:
+    """The bill of a month in which all these services go on as they did."""
+    longest = max((each.observed for each in found), default=0.0)
+    note = f"a month of 30 days at the pattern observed in {_lasted(longest)}"
+    return cost.noted(_bill(found, prices, region, lambda journal: journal.month), note)
+
+
+def _bill(
+    found: Sequence[Journal],
+    prices: PriceList,
+    region: str,
+    consumption: Callable[[Journal], Consumption],
+) -> Bill:
+    by_region: dict[str, Consumption] = {} if found else {region: Consumption()}
+    for each in found:
+        known = by_region.get(each.service.region, Consumption())
+        by_region[each.service.region] = known + consumption(each)
+    return cost.together([cost.priced(c, prices.within(r)) for r, c in sorted(by_region.items())])
+
+
+def focus_rows(found: Sequence[Journal], prices: PriceList) -> list[focus.Row]:
+    """The rows whose sum is the bill."""
+    rows: list[focus.Row] = []
+    for each in found:
+        sheet = prices.within(each.service.region).app_runner
+        all_of_it = charges(each.intervals, each.until, floors=[each.floor])
+        rows += focus.rows(each.service, all_of_it, sheet)
+        rows += [focus.automatic_deployment(each.service, at, sheet) for at in each.automatic]
+    return rows
+
+
+def _automatic(operations: tuple[Operation, ...], since: Epoch) -> tuple[Epoch, ...]:
+    """App Runner charges automatic deployment once per application and month, from the first."""
+    used = sorted(
+        o.started_at
         for o in operations
         if o.automatic and o.status is OperationStatus.SUCCEEDED and o.started_at >= since
-    ]
-    return 1 if used else 0
+    )
+    due: list[Epoch] = []
+    for at in used:
+        if not due or at >= due[-1] + MONTH:
+            due.append(at)
+    return tuple(due)
+
+
+def _lasted(seconds: float) -> str:
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} seconds"

@@ -1,24 +1,41 @@
 """What it would have cost: App Runner's bill for what ran, and for a pattern that never ran.
 
 The bill itself is App Runner's as AWS writes it (MinSize instances provisioned unless paused).
-Beside it stand the same bill with scale-to-zero, as it really was here, one always-on Fargate
-task per provisioned instance, and Lambda. Amounts are not rounded.
+Beside it stand the same bill with scale-to-zero, as it really was here, always-on Fargate tasks
+behind a load balancer, and Lambda. Amounts are not rounded.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 
-from emulator.decisions.metering import Floor, Quantities, gigabytes, merged, quantities, vcpus
+from emulator.decisions.metering import (
+    SHORTEST_ACTIVE,
+    Floor,
+    Quantities,
+    gigabytes,
+    merged,
+    quantities,
+    vcpus,
+)
 from emulator.model.configuration import InstanceSize
-from emulator.model.identifiers import Epoch, ServiceId
-from emulator.model.prices import FARGATE, LAMBDA, Prices
+from emulator.model.identifiers import Epoch
+from emulator.model.prices import FALLBACK_REGION, Prices, Sheet
 from emulator.model.usage import Meter, UsageInterval
 
 CURRENCY = "USD"
 HOUR = 3600
 MINUTE = 60
 HOURS_PER_DAY = 24
+MONTH = 30 * 86400  # seconds, as in App Runner's own examples
+NONE = Decimal(0)
+PROVISIONED, ACTIVE, BUILD, AUTOMATIC = "provisioned", "active", "build", "automatic-deployment"
+_PRICED: Mapping[str, str] = {  # a line's meter -> its price in a sheet
+    PROVISIONED: "gb-hour",
+    ACTIVE: "vcpu-hour",
+    BUILD: "build-minute",
+    AUTOMATIC: "automatic-deployment-month",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,15 +57,22 @@ class Alternative:
     """The same work elsewhere; `note` says what was assumed."""
 
     name: str
-    total: Decimal
+    lines: tuple[Line, ...]
     note: str
+
+    @property
+    def total(self) -> Decimal:
+        return _total(self.lines)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bill:
-    """`notes` say which prices are not the region's own."""
+    """`sheets` are where App Runner's prices are from; `notes` say which of them are not the
+    region's own, and what was scaled up from what.
+    """
 
     region: str
+    sheets: tuple[Sheet, ...]
     lines: tuple[Line, ...]
     alternatives: tuple[Alternative, ...]
     notes: tuple[str, ...] = ()
@@ -60,31 +84,60 @@ class Bill:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Consumption:
+    """What bills are made of. `memory` in GB-seconds, `cpu` in vCPU-seconds, the rest in seconds
+    unless said otherwise.
+
+    Without a prefix: what App Runner charges. `zero_…`: what really ran here, at zero included.
+    `task_…`: Fargate's always-on tasks; `balancer` is their load balancer's time and `busy` its
+    time with requests. `function_memory`: Lambda's. `applications` counts automatic deployment's
+    monthly fees.
+    """
+
+    memory: Decimal = NONE
+    cpu: Decimal = NONE
+    build: Decimal = NONE
+    zero_memory: Decimal = NONE
+    zero_cpu: Decimal = NONE
+    task_memory: Decimal = NONE
+    task_cpu: Decimal = NONE
+    balancer: Decimal = NONE
+    busy: Decimal = NONE
+    function_memory: Decimal = NONE
+    requests: Decimal = NONE
+    applications: Decimal = NONE
+
+    def __add__(self, other: "Consumption") -> "Consumption":
+        names = [f.name for f in fields(self)]
+        return Consumption(**{n: getattr(self, n) + getattr(other, n) for n in names})
+
+    def times(self, factor: Decimal) -> "Consumption":
+        """So many times as long at the same pattern; monthly fees stay what they are."""
+        scaled = {f.name: getattr(self, f.name) * factor for f in fields(self)}
+        return Consumption(**scaled | {"applications": self.applications})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pattern:
-    """A day of a service, `days` times. Hours may be fractions; `active_instances` are active
-    together during the active hours.
+    """A day of a service, for `hours` (720: a month of 30 days). Hours a day may be fractions;
+    `active_instances` are active together, in `activations` stretches a day.
     """
 
     size: InstanceSize
     min_size: int = 1
     active_hours: Decimal
-    paused_hours: Decimal = Decimal(0)
-    days: Decimal = Decimal(30)
+    paused_hours: Decimal = NONE
+    hours: Decimal = Decimal(30 * HOURS_PER_DAY)
     active_instances: int = 1
+    activations: int = 1
 
     def __post_init__(self) -> None:
-        if min(self.active_hours, self.paused_hours) < 0:
+        if min(self.active_hours, self.paused_hours, self.hours) < 0:
             raise ValueError("hours cannot be negative")
+        if max(self.active_hours, self.paused_hours) > HOURS_PER_DAY:
+            raise ValueError("hours are more than a day has")
         if self.active_hours + self.paused_hours > HOURS_PER_DAY:
-            raise ValueError("active and paused hours are more than a day has")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Elsewhere:
-    """What the alternatives need: totals of Fargate's always-on tasks and of Lambda."""
-
-    fargate: Decimal
-    functions: Decimal
+            raise ValueError("active and paused hours are together more than a day has")
 
 
 def bill(
@@ -100,118 +153,225 @@ def bill(
     times months; without `floors` App Runner's bill is that of what really ran.
     """
     known = tuple(intervals)
-    charged, used = quantities(known, now, floors=floors), quantities(known, now)
-    active = _active_memory(known, now)
-    elsewhere = _Elsewhere(
-        fargate=_always_on(known, now, floors),
-        functions=active * LAMBDA.memory + requests * LAMBDA.request,
+    by_service = {each.service for each in known} | {floor.service for floor in floors}
+    used = Consumption(applications=Decimal(automatic), requests=Decimal(requests))
+    for service in by_service:
+        mine = [each for each in known if each.service == service]
+        used += consumption(mine, now, floors=[f for f in floors if f.service == service])
+    return priced(used, prices)
+
+
+def consumption(
+    intervals: Sequence[UsageInterval], now: Epoch, *, floors: Sequence[Floor] = ()
+) -> Consumption:
+    """One service's until `now`."""
+    charged, used = quantities(intervals, now, floors=floors), quantities(intervals, now)
+    active = [each for each in intervals if each.meter is Meter.ACTIVE]
+    provisioned = sorted(
+        (each for each in intervals if each.meter is Meter.PROVISIONED), key=lambda i: i.start
     )
-    return _bill(prices, charged, used, automatic, elsewhere)
+    there = _exactly(now - provisioned[0].start) if provisioned else NONE
+    tasks = there * max((1, *(floor.min_size for floor in floors)))
+    size = InstanceSize(cpu=provisioned[-1].cpu, memory=provisioned[-1].memory) if there else None
+    return Consumption(
+        memory=charged.memory,
+        cpu=charged.cpu,
+        build=charged.build,
+        zero_memory=used.memory,
+        zero_cpu=used.cpu,
+        task_memory=gigabytes(size.memory) * tasks if size else NONE,
+        task_cpu=vcpus(size.cpu) * tasks if size else NONE,
+        balancer=there,
+        busy=_exactly(sum(end - start for start, end in merged(active, now))),
+        function_memory=_active_memory(active, now),
+    )
 
 
 def estimate(pattern: Pattern, prices: Prices, *, automatic: int = 0) -> Bill:
     """The bill of a pattern, without running anything."""
+    days = pattern.hours * HOUR / HOURS_PER_DAY  # seconds for each hour a day
+    shortest = Decimal(pattern.activations) * int(SHORTEST_ACTIVE) / HOUR
+    charged_hours = max(pattern.active_hours, shortest) if pattern.active_hours else NONE
     burst = max(0, pattern.active_instances - pattern.min_size)
     provisioned = pattern.min_size * (HOURS_PER_DAY - pattern.paused_hours)
-    active = pattern.active_instances * pattern.active_hours * pattern.days * HOUR
-    charged = (provisioned + burst * pattern.active_hours) * pattern.days * HOUR
-    memory, cpu = gigabytes(pattern.size.memory), vcpus(pattern.size.cpu) * active
-    elsewhere = _Elsewhere(
-        fargate=_fargate(pattern.size, max(1, pattern.min_size) * pattern.days * HOURS_PER_DAY),
-        functions=memory * active * LAMBDA.memory,
+    memory, cpu = gigabytes(pattern.size.memory), vcpus(pattern.size.cpu)
+    active = pattern.active_instances * pattern.active_hours * days
+    tasks = max(1, pattern.min_size) * HOURS_PER_DAY * days
+    used = Consumption(
+        memory=memory * (provisioned + burst * pattern.active_hours) * days,
+        cpu=cpu * pattern.active_instances * charged_hours * days,
+        zero_memory=memory * active,
+        zero_cpu=cpu * pattern.active_instances * charged_hours * days,
+        task_memory=memory * tasks,
+        task_cpu=cpu * tasks,
+        balancer=HOURS_PER_DAY * days,
+        busy=pattern.active_hours * days,
+        function_memory=memory * active,
+        applications=Decimal(automatic),
     )
-    with_floor = Quantities(memory=memory * charged, cpu=cpu)
-    to_zero = Quantities(memory=memory * active, cpu=cpu)
-    return _bill(prices, with_floor, to_zero, automatic, elsewhere)
+    return priced(used, prices)
 
 
-def _bill(
-    prices: Prices, charged: Quantities, used: Quantities, automatic: int, elsewhere: _Elsewhere
-) -> Bill:
-    lines = _lines(charged, prices, automatic)
+def together(bills: Sequence[Bill]) -> Bill:
+    """Of services in several regions: a line per meter and price. At least one bill."""
+    first, *others = bills
+    if not others:
+        return first
+    alternatives = zip(*(each.alternatives for each in bills), strict=True)
+    return Bill(
+        region=", ".join(each.region for each in bills),
+        sheets=tuple(sheet for each in bills for sheet in each.sheets),
+        lines=_merged(line for each in bills for line in each.lines),
+        alternatives=tuple(
+            replace(same[0], lines=_merged(line for each in same for line in each.lines))
+            for same in alternatives
+        ),
+        notes=tuple(note for each in bills for note in each.notes),
+    )
+
+
+def _merged(lines: Iterable[Line]) -> tuple[Line, ...]:
+    sums: dict[tuple[str, Decimal], Line] = {}
+    for line in lines:
+        key = (line.meter, line.unit_price)
+        there = sums.get(key)
+        quantity = line.quantity + (there.quantity if there else NONE)
+        sums[key] = replace(line, quantity=quantity)
+    return tuple(sums.values())
+
+
+def noted(bill: Bill, *notes: str) -> Bill:
+    """With more to say."""
+    return replace(bill, notes=(*bill.notes, *notes))
+
+
+def priced(used: Consumption, prices: Prices) -> Bill:
+    """The bill of a consumption."""
+    charged = Quantities(memory=used.memory, cpu=used.cpu, build=used.build)
+    to_zero = Quantities(memory=used.zero_memory, cpu=used.zero_cpu, build=used.build)
+    lines = _lines(charged, used.applications, prices.app_runner)
     return Bill(
         region=prices.region,
+        sheets=(prices.app_runner,),
         lines=lines,
         alternatives=(
             Alternative(
                 name="App Runner",
-                total=_total(lines),
-                note="as AWS bills it: MinSize instances provisioned unless paused",
+                lines=lines,
+                note="as AWS bills it: MinSize instances provisioned unless paused, vCPU only"
+                " while active, for a minute at least",
             ),
             Alternative(
                 name="App Runner with scale-to-zero",
-                total=_total(_lines(used, prices, automatic)),
-                note="what ran here; App Runner itself cannot scale to zero",
+                lines=_lines(to_zero, used.applications, prices.app_runner),
+                note="no instance is charged while none is needed; App Runner itself cannot",
             ),
-            Alternative(
-                name="Fargate",
-                total=elsewhere.fargate,
-                note="MinSize tasks of the same size, at least one, always on; us-east-1,"
-                " without a load balancer",
-            ),
-            Alternative(
-                name="Lambda",
-                total=elsewhere.functions,
-                note="the same memory for as long as an instance was active; us-east-1,"
-                " more where requests overlap",
-            ),
+            _fargate(used, prices),
+            _lambda(used, prices),
         ),
-        notes=(prices.note,) if prices.note else (),
+        notes=_notes(prices, lines),
     )
 
 
-def _lines(used: Quantities, prices: Prices, automatic: int) -> tuple[Line, ...]:
+def _notes(prices: Prices, lines: Sequence[Line]) -> tuple[str, ...]:
+    """Which of the prices in use are not the region's own."""
+    sheet = prices.app_runner
+    if sheet.region != prices.region:
+        return (f"the prices of {prices.region} are not known: {sheet.region}'s are used",)
+    borrowed = [line.meter for line in lines if _PRICED[line.meter] in sheet.borrowed]
+    if not borrowed:
+        return ()
+    what = " and ".join(borrowed)
+    return (f"the price of {what} in {prices.region} is not known: {FALLBACK_REGION}'s is used",)
+
+
+def _lines(used: Quantities, applications: Decimal, prices: Sheet) -> tuple[Line, ...]:
     """Memory and vCPU always, the others where there are any."""
-    memory = Line(
-        meter="provisioned", quantity=used.memory / HOUR, unit="GB-hours", unit_price=prices.memory
+    amounts = {
+        PROVISIONED: (used.memory / HOUR, "GB-hours"),
+        ACTIVE: (used.cpu / HOUR, "vCPU-hours"),
+        BUILD: (used.build / MINUTE, "minutes"),
+        AUTOMATIC: (applications, "application-months"),
+    }
+    return tuple(
+        Line(meter=meter, quantity=quantity, unit=unit, unit_price=prices[_PRICED[meter]])
+        for meter, (quantity, unit) in amounts.items()
+        if quantity or meter in {PROVISIONED, ACTIVE}
     )
-    cpu = Line(meter="active", quantity=used.cpu / HOUR, unit="vCPU-hours", unit_price=prices.cpu)
-    build = Line(
-        meter="build", quantity=used.build / MINUTE, unit="minutes", unit_price=prices.build
+
+
+def _hours(meter: str, seconds: Decimal, unit: str, price: Decimal) -> Line:
+    return Line(meter=meter, quantity=seconds / HOUR, unit=unit, unit_price=price)
+
+
+def _fargate(used: Consumption, prices: Prices) -> Alternative:
+    note = (
+        "MinSize tasks of the same size, at least one, always on, none added under load; a load"
+        " balancer per service, one LCU while there are requests; no public IPv4 addresses, no NAT"
     )
-    deployment = Line(
-        meter="automatic-deployment",
-        quantity=Decimal(automatic),
-        unit="application-months",
-        unit_price=prices.automatic_deployment,
+    return Alternative(
+        name="Fargate",
+        lines=(
+            _hours("vcpu", used.task_cpu, "vCPU-hours", prices.fargate["vcpu-hour"]),
+            _hours("memory", used.task_memory, "GB-hours", prices.fargate["gb-hour"]),
+            _hours("load-balancer", used.balancer, "hours", prices.balancer["hour"]),
+            _hours("load-balancer-capacity", used.busy, "LCU-hours", prices.balancer["lcu-hour"]),
+        ),
+        note=note + _whose(prices, prices.fargate, prices.balancer),
     )
-    return (memory, cpu, *(line for line in (build, deployment) if line.quantity))
+
+
+def _lambda(used: Consumption, prices: Prices) -> Alternative:
+    requests = Line(
+        meter="requests",
+        quantity=used.requests,
+        unit="requests",
+        unit_price=prices.functions["request"],
+    )
+    counted = "" if used.requests else f"; requests come on top, {requests.unit_price:f} each"
+    note = (
+        "the same memory for as long as an instance was active, so more where requests overlap;"
+        " no free tier, no function URL or gateway in front"
+    )
+    return Alternative(
+        name="Lambda",
+        lines=(
+            Line(
+                meter="memory",
+                quantity=used.function_memory,
+                unit="GB-seconds",
+                unit_price=prices.functions["gb-second"],
+            ),
+            *((requests,) if used.requests else ()),
+        ),
+        note=note + counted + _whose(prices, prices.functions),
+    )
+
+
+def _whose(prices: Prices, *sheets: Sheet) -> str:
+    others = sorted({sheet.region for sheet in sheets} - {prices.region})
+    return f"; at the prices of {' and '.join(others)}" if others else ""
 
 
 def _total(lines: Iterable[Line]) -> Decimal:
-    return sum((line.amount for line in lines), Decimal(0))
+    return sum((line.amount for line in lines), NONE)
 
 
-def _active_memory(intervals: Sequence[UsageInterval], now: Epoch) -> Decimal:
+def _active_memory(active: Sequence[UsageInterval], now: Epoch) -> Decimal:
     """GB-seconds of active instances, to the millisecond and without a minimum, as Lambda."""
-    total = Decimal(0)
+    total = NONE
     by_instance: dict[object, list[UsageInterval]] = {}
-    for each in intervals:
-        if each.meter is Meter.ACTIVE:
-            by_instance.setdefault((each.service, each.instance), []).append(each)
+    for each in active:
+        by_instance.setdefault(each.instance, []).append(each)
     for group in by_instance.values():
         seconds = sum(end - start for start, end in merged(group, now))
-        total += gigabytes(group[0].memory) * round(Decimal(seconds), 3)
+        total += gigabytes(group[0].memory) * _exactly(seconds)
     return total
 
 
-def _always_on(intervals: Sequence[UsageInterval], now: Epoch, floors: Sequence[Floor]) -> Decimal:
-    """Every service from its first instance to now, in its newest size."""
-    tasks = {floor.service: max(1, floor.min_size) for floor in floors}
-    by_service: dict[ServiceId, list[UsageInterval]] = {}
-    for each in sorted(intervals, key=lambda interval: interval.start):
-        if each.meter is Meter.PROVISIONED:
-            by_service.setdefault(each.service, []).append(each)
-    total = Decimal(0)
-    for service, group in by_service.items():
-        size = InstanceSize(cpu=group[-1].cpu, memory=group[-1].memory)
-        hours = round(Decimal(now - group[0].start), 3) / HOUR
-        total += _fargate(size, tasks.get(service, 1) * hours)
-    return total
-
-
-def _fargate(size: InstanceSize, hours: Decimal) -> Decimal:
-    return hours * (vcpus(size.cpu) * FARGATE.cpu + gigabytes(size.memory) * FARGATE.memory)
+def _exactly(seconds: float) -> Decimal:
+    """To the millisecond: epochs are floats."""
+    return max(NONE, round(Decimal(seconds), 3))
 
 
 def document(value: Bill) -> dict[str, object]:
@@ -220,19 +380,29 @@ def document(value: Bill) -> dict[str, object]:
         "Currency": value.currency,
         "Region": value.region,
         "Total": float(value.total),
-        "Lines": [
-            {
-                "Meter": line.meter,
-                "Quantity": float(line.quantity),
-                "Unit": line.unit,
-                "UnitPrice": float(line.unit_price),
-                "Amount": float(line.amount),
-            }
-            for line in value.lines
-        ],
+        "Lines": [_line(line) for line in value.lines],
         "Alternatives": [
-            {"Name": each.name, "Total": float(each.total), "Note": each.note}
+            {
+                "Name": each.name,
+                "Total": float(each.total),
+                "Note": each.note,
+                "Lines": [_line(line) for line in each.lines],
+            }
             for each in value.alternatives
         ],
         "Notes": list(value.notes),
+        "Prices": [
+            {"Region": sheet.region, "Date": sheet.date, "Source": sheet.source}
+            for sheet in value.sheets
+        ],
+    }
+
+
+def _line(line: Line) -> dict[str, object]:
+    return {
+        "Meter": line.meter,
+        "Quantity": float(line.quantity),
+        "Unit": line.unit,
+        "UnitPrice": float(line.unit_price),
+        "Amount": float(line.amount),
     }

@@ -39,6 +39,24 @@ class Quantities:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """A stretch that is charged: whole `seconds`, of so many `units` (GB, vCPU; a build is one)."""
+
+    service: ServiceId
+    meter: Meter
+    instance: InstanceId | None
+    start: Epoch
+    end: Epoch
+    seconds: int
+    units: Decimal
+
+    @property
+    def quantity(self) -> Decimal:
+        """In unit-seconds."""
+        return self.seconds * self.units
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Floor:
     """What App Runner provisions for a service during `spans`, used or not; memory in MB."""
 
@@ -51,21 +69,37 @@ class Floor:
 def quantities(
     intervals: Iterable[UsageInterval], now: Epoch, *, floors: Sequence[Floor] = ()
 ) -> Quantities:
-    """What is metered of them until `now`."""
+    """What is metered of them until `now`: the sum of `charges`."""
+    sums = dict.fromkeys(Meter, Decimal(0))
+    for charge in charges(intervals, now, floors=floors):
+        sums[charge.meter] += charge.quantity
+    return Quantities(
+        memory=sums[Meter.PROVISIONED], cpu=sums[Meter.ACTIVE], build=sums[Meter.BUILD]
+    )
+
+
+def charges(
+    intervals: Iterable[UsageInterval], now: Epoch, *, floors: Sequence[Floor] = ()
+) -> Iterator[Charge]:
+    """Every stretch that is charged until `now`. What a floor adds has no instance."""
     by_what = _grouped(intervals)
-    memory = cpu = build = Decimal(0)
-    for (_, meter, _), group in by_what.items():
-        match meter:
-            case Meter.PROVISIONED:
-                memory += gigabytes(group[0].memory) * _seconds(merged(group, now))
-            case Meter.ACTIVE:
-                stretches = merged(group, now, shortest=SHORTEST_ACTIVE)
-                cpu += vcpus(group[0].cpu) * _seconds(stretches)
-            case Meter.BUILD:
-                build += _seconds((each.start, _end(each, now)) for each in group)
+    for (service, meter, instance), group in by_what.items():
+        shortest = SHORTEST_ACTIVE if meter is Meter.ACTIVE else 0.0
+        spans: Iterable[Span] = merged(group, now, shortest=shortest)
+        if meter is Meter.BUILD:
+            spans = ((each.start, _end(each, now)) for each in group)
+        for start, end in spans:
+            yield Charge(
+                service=service,
+                meter=meter,
+                instance=instance,
+                start=start,
+                end=end,
+                seconds=_round_up(end - start),
+                units=_units(group[0]),
+            )
     for floor in floors:
-        memory += gigabytes(floor.memory) * Decimal(_round_up(_missing(floor, by_what, now)))
-    return Quantities(memory=memory, cpu=cpu, build=build)
+        yield from _floor_charges(floor, by_what, now)
 
 
 def merged(
@@ -147,34 +181,58 @@ def _grouped(intervals: Iterable[UsageInterval]) -> dict[_Of, list[UsageInterval
     return groups
 
 
-def _missing(floor: Floor, by_what: dict[_Of, list[UsageInterval]], now: Epoch) -> float:
-    """Instance-seconds that were not there of those that App Runner would have kept."""
+def _units(interval: UsageInterval) -> Decimal:
+    match interval.meter:
+        case Meter.PROVISIONED:
+            return gigabytes(interval.memory)
+        case Meter.ACTIVE:
+            return vcpus(interval.cpu)
+        case Meter.BUILD:
+            return Decimal(1)
+
+
+def _floor_charges(
+    floor: Floor, by_what: dict[_Of, list[UsageInterval]], now: Epoch
+) -> Iterator[Charge]:
+    """Instances that were not there of those that App Runner would have kept. Their seconds are
+    rounded up once, in all: they are one stretch of App Runner's.
+    """
     running: list[Span] = []
     for (service, meter, _), group in by_what.items():
         if service == floor.service and meter is Meter.PROVISIONED:
             running.extend(merged(group, now))
-    return sum(_shortfall(span, running, floor.min_size) for span in floor.spans)
+    exact, whole = 0.0, 0
+    for start, end, count in _shortfalls(floor, running):
+        exact += count * (end - start)
+        seconds, whole = _round_up(exact) - whole, _round_up(exact)
+        if seconds:
+            yield Charge(
+                service=floor.service,
+                meter=Meter.PROVISIONED,
+                instance=None,
+                start=start,
+                end=end,
+                seconds=seconds,
+                units=gigabytes(floor.memory),
+            )
 
 
-def _shortfall(span: Span, running: Sequence[Span], wanted: int) -> float:
-    start, end = span
-    changes = [(start, 0), (end, 0)]
-    for began, ended in running:
-        if began < end and ended > start:
-            changes += [(max(began, start), 1), (min(ended, end), -1)]
-    count, missing = 0, 0.0
-    for (at, change), (until, _) in pairwise(sorted(changes)):
-        count += change
-        missing += max(0, wanted - count) * (until - at)
-    return missing
+def _shortfalls(floor: Floor, running: Sequence[Span]) -> Iterator[tuple[Epoch, Epoch, int]]:
+    """From when to when how many were missing."""
+    for start, end in floor.spans:
+        changes = [(start, 0), (end, 0)]
+        for began, ended in running:
+            if began < end and ended > start:
+                changes += [(max(began, start), 1), (min(ended, end), -1)]
+        count = 0
+        for (at, change), (until, _) in pairwise(sorted(changes)):
+            count += change
+            if count < floor.min_size and until > at:
+                yield at, until, floor.min_size - count
 
 
 def _end(interval: UsageInterval, now: Epoch) -> Epoch:
     return max(interval.start, now if interval.end is None else interval.end)
-
-
-def _seconds(spans: Iterable[Span]) -> Decimal:
-    return Decimal(sum(_round_up(end - start) for start, end in spans))
 
 
 def _round_up(seconds: float) -> int:

@@ -1,81 +1,90 @@
 """What AWS charges, in US dollars, as values: unit prices with the day and place they are from.
 
-Decimal, because a price list is decimal: 0.848 a day for 30 days is 25.44, not 25.4399999999.
+The prices themselves are data: `emulator/prices.toml`. Decimal, because a price list is decimal:
+0.848 a day for 30 days is 25.44, not 25.4399999999.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
-from types import MappingProxyType
+from enum import StrEnum
 
 FALLBACK_REGION = "us-east-1"
 
 
+class Charged(StrEnum):
+    """The services that have prices, by the names of their tables."""
+
+    APP_RUNNER = "apprunner"
+    FARGATE = "fargate"
+    LOAD_BALANCER = "load-balancer"
+    LAMBDA = "lambda"
+
+
+# The prices that a table must have.
+KEYS: Mapping[Charged, tuple[str, ...]] = {
+    Charged.APP_RUNNER: ("gb-hour", "vcpu-hour", "build-minute", "automatic-deployment-month"),
+    Charged.FARGATE: ("vcpu-hour", "gb-hour"),
+    Charged.LOAD_BALANCER: ("hour", "lcu-hour"),
+    Charged.LAMBDA: ("gb-second", "request"),
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prices:
-    """App Runner's in one region. `memory` is per GB-hour, provisioned or active alike (one
-    price in every published region); `cpu` per vCPU-hour while active; `build` per minute;
-    `automatic_deployment` per application and month. `note` says what is not the region's own.
-    """
+class Sheet:
+    """One service's prices in one region, by `KEYS`. Those in `borrowed` are not its own."""
 
     region: str
-    memory: Decimal
-    cpu: Decimal
-    build: Decimal = Decimal("0.005")
-    automatic_deployment: Decimal = Decimal(1)
-    note: str = ""
+    prices: Mapping[str, Decimal]
+    borrowed: tuple[str, ...] = ()
+    date: str = ""
+    source: str = ""
+
+    def __getitem__(self, key: str) -> Decimal:
+        return self.prices[key]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FargatePrices:
-    """Per hour of a task: Linux on x86, per second, one minute at least."""
+class Prices:
+    """All that a bill in `region` needs; a sheet may be another region's, which it says."""
 
-    cpu: Decimal
-    memory: Decimal
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LambdaPrices:
-    """Per GB-second and per request: x86, without the free tier."""
-
-    memory: Decimal
-    request: Decimal
+    region: str
+    app_runner: Sheet
+    fargate: Sheet
+    balancer: Sheet
+    functions: Sheet
 
 
-# aws.amazon.com/apprunner/pricing; us-east-1 compared with the Price List API on 2026-06-27.
-# Build minutes and automatic deployments are quoted from it by secondary sources.
-_US = Prices(region="us-east-1", memory=Decimal("0.007"), cpu=Decimal("0.064"))
-_TOKYO = Prices(region="ap-northeast-1", memory=Decimal("0.009"), cpu=Decimal("0.081"))
+@dataclass(frozen=True, slots=True)
+class PriceList:
+    """Sheets by service and region; one that can be asked has every service in the fallback region."""
 
-# A price list in a public repository has this region's provisioned memory, not its vCPU.
-_SINGAPORE = Prices(
-    region="ap-southeast-1",
-    memory=Decimal("0.00885"),
-    cpu=_US.cpu,
-    note=f"the vCPU price of ap-southeast-1 is not known: {FALLBACK_REGION}'s is used",
-)
+    sheets: Mapping[tuple[Charged, str], Sheet] = field(default_factory=dict)
 
-_KNOWN: Mapping[str, Prices] = MappingProxyType(
-    {
-        "us-east-1": _US,
-        "us-east-2": Prices(region="us-east-2", memory=_US.memory, cpu=_US.cpu),
-        "us-west-2": Prices(region="us-west-2", memory=_US.memory, cpu=_US.cpu),
-        "eu-west-1": Prices(region="eu-west-1", memory=_US.memory, cpu=_US.cpu),
-        "ap-northeast-1": _TOKYO,
-        "ap-southeast-1": _SINGAPORE,
-    }
-)
+    def over(self, other: "PriceList") -> "PriceList":
+        """This list, and the other's where this one has none."""
+        return PriceList({**other.sheets, **self.sheets})
 
-# us-east-1 only; other regions differ. Fargate (Linux, x86): aws.amazon.com/fargate/pricing as
-# quoted by secondary sources in June 2026. Lambda (x86, first tier): aws.amazon.com/lambda/pricing,
-# from memory, not compared with a price list.
-FARGATE = FargatePrices(cpu=Decimal("0.04048"), memory=Decimal("0.004445"))
-LAMBDA = LambdaPrices(memory=Decimal("0.0000166667"), request=Decimal("0.0000002"))
+    def within(self, region: str) -> Prices:
+        """A region's prices; where they are not known us-east-1's, and they say so."""
+        return Prices(
+            region=region,
+            app_runner=self._sheet(Charged.APP_RUNNER, region),
+            fargate=self._sheet(Charged.FARGATE, region),
+            balancer=self._sheet(Charged.LOAD_BALANCER, region),
+            functions=self._sheet(Charged.LAMBDA, region),
+        )
 
-
-def prices_in(region: str) -> Prices:
-    """A region's prices; where they are not known us-east-1's, and the note says so."""
-    if region in _KNOWN:
-        return _KNOWN[region]
-    note = f"the prices of {region} are not known: {FALLBACK_REGION}'s are used"
-    return Prices(region=region, memory=_US.memory, cpu=_US.cpu, note=note)
+    def _sheet(self, service: Charged, region: str) -> Sheet:
+        fallback = self.sheets[service, FALLBACK_REGION]
+        found = self.sheets.get((service, region), fallback)
+        if not found.borrowed:
+            return found
+        prices = {**{key: fallback[key] for key in found.borrowed}, **found.prices}
+        return Sheet(
+            region=found.region,
+            prices=prices,
+            borrowed=found.borrowed,
+            date=found.date,
+            source=found.source,
+        )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from emulator.model.configuration import NOTHING
+from emulator.model.prices import PriceList
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,3 +128,4 @@ class Settings:
     repositories: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    prices: PriceList = field(default_factory=PriceList)

@@ -1,23 +1,24 @@
 """AWS's examples and our own, to the fraction of a cent."""
 
+from dataclasses import dataclass
 from decimal import Decimal
 from types import SimpleNamespace
 
 import pytest
 
-from emulator.decisions.cost import Pattern, bill, estimate
+from emulator.cli import prices
+from emulator.decisions.cost import Consumption, Pattern, bill, estimate, priced, together
 from emulator.decisions.metering import Floor
 from emulator.model.configuration import InstanceSize
 from emulator.model.identifiers import Epoch, InstanceId, ServiceId
-from emulator.model.prices import prices_in
 from emulator.model.usage import Meter, UsageInterval
 
-US = prices_in("us-east-1")
+LIST = prices.builtin()
+US = LIST.within("us-east-1")
 ONE_VCPU, SMALL = InstanceSize(), InstanceSize(cpu=256, memory=512)
 SERVICE = ServiceId("s")
 HOUR = 3600
 NOW = Epoch(1e9)
-MONTH = Decimal(730) / 24  # days of a calculator's month
 
 
 def pattern(active, size=ONE_VCPU, **options) -> Pattern:
@@ -49,64 +50,76 @@ def elsewhere(found) -> SimpleNamespace:
     return SimpleNamespace(here=here, zero=zero, fargate=fargate, functions=functions)
 
 
-class TestWorkedExamples:
-    @pytest.mark.documented(source="AWS pricing page, lightweight latency-sensitive API")
-    def test_a_eight_hours_active_a_day(self):
-        day = estimate(pattern(8, days=Decimal(1)), US).total
-        assert day == Decimal("0.848")
-        assert round(day, 2) * 30 == Decimal("25.50")  # AWS rounds the day
-        assert estimate(pattern(8), US).total == Decimal("25.44")
+@dataclass(frozen=True)
+class Example:
+    """One of the worked examples: a pattern, the same as intervals, and what it comes to.
 
-    @pytest.mark.documented(source="AWS pricing page, development or test application")
-    def test_b_two_hours_a_day_and_paused_the_rest(self):
-        day = estimate(pattern(2, paused_hours=Decimal(22), days=Decimal(1)), US).total
-        assert day == Decimal("0.156")
-        assert round(day, 2) * 30 == Decimal("4.80")
+    `line` is the one meter that the example is about, None for the whole bill; `cents`: the
+    figure is published rounded to cents (of a day, where `day` says so).
+    """
 
-    @pytest.mark.documented(source="secondary source: idle for a month of 730 hours")
-    def test_d_idle_for_a_month(self):
-        assert estimate(pattern(0, days=MONTH), US).total == pytest.approx(Decimal("10.22"))
-        assert bill([run(0, 730 * HOUR)], NOW, US).total == Decimal("10.22")
+    name: str
+    pattern: Pattern
+    usage: tuple
+    total: str
+    line: str | None = None
+    cents: bool = False
+    day: str | None = None
 
-    @pytest.mark.documented(source="secondary source: active 15 % of a month")
-    def test_e_active_for_a_part_of_a_month(self):
-        usage = [run(0, 730 * HOUR), active(HOUR, HOUR + 0.15 * 730 * HOUR)]
-        assert bill(usage, NOW, US).total == Decimal("10.22") + Decimal("7.008")
-        found = estimate(pattern(3.6, days=MONTH), US).total
-        assert round(found, 2) == Decimal("17.23")
 
-    @pytest.mark.documented(source="secondary source: the smallest size")
-    def test_f_the_smallest_size_idle_and_fully_active(self):
-        idle, busy = run(0, 730 * HOUR, size=SMALL), active(0, 730 * HOUR, size=SMALL)
-        assert bill([idle], NOW, US).total == Decimal("2.555")
-        assert bill([idle, busy], NOW, US).total == Decimal("14.235")
+def day(active, *, size=ONE_VCPU, paused=0, **options) -> Pattern:
+    return pattern(active, size, paused_hours=Decimal(paused), hours=Decimal(24), **options)
 
-    @pytest.mark.documented(source="AWS pricing page: one minute at least")
-    def test_g_one_short_request(self):
-        amount = lines(bill([active(0, 3)], NOW, US))["active"]
-        assert round(amount, 6) == Decimal("0.001067")
 
-    @pytest.mark.assumed
-    def test_h_two_short_requests_within_a_minute(self):
-        amount = lines(bill([active(0, 3), active(30, 33)], NOW, US))["active"]
-        assert round(amount, 6) == Decimal("0.001067")
+def month(active) -> Pattern:
+    return pattern(active, hours=Decimal(730))
 
-    @pytest.mark.documented(source="AWS pricing page: provisioned instances, one of them active")
-    def test_i_two_provisioned_one_active(self):
-        usage = [run(0, HOUR, "a"), run(0, HOUR, "b"), active(0, HOUR, "a")]
-        assert bill(usage, NOW, US).total == Decimal("0.092")
 
-    @pytest.mark.documented(source="AWS pricing page: additional instances while active")
-    def test_j_a_burst_to_three(self):
-        usage = [each(0, HOUR, name) for name in "abc" for each in (run, active)]
-        assert bill(usage, NOW, US).total == Decimal("0.234")
-        burst = pattern(1, active_instances=3, paused_hours=Decimal(23), days=Decimal(1))
-        assert estimate(burst, US).total == Decimal("0.234")
+BURST = tuple(each(0, HOUR, name) for name in "abc" for each in (run, active))
+EXAMPLES = [
+    # AWS's own totals are 30 times a day rounded to cents.
+    Example("A", day(8), (run(0, 24 * HOUR), active(0, 8 * HOUR)), "0.848", day="25.50"),
+    Example("B", day(2, paused=22), (run(0, 2 * HOUR), active(0, 2 * HOUR)), "0.156", day="4.80"),
+    # C, the high-scale example, is not to be found any more.
+    Example("D", month(0), (run(0, 730 * HOUR),), "10.22"),
+    Example("E", month("3.6"), (run(0, 730 * HOUR), active(0, 109.5 * HOUR)), "17.23", cents=True),
+    Example(
+        "F idle", pattern(0, SMALL, hours=Decimal(730)), (run(0, 730 * HOUR, size=SMALL),), "2.555"
+    ),
+    Example(
+        "F active",
+        pattern(24, SMALL, hours=Decimal(730)),
+        (run(0, 730 * HOUR, size=SMALL), active(0, 730 * HOUR, size=SMALL)),
+        "14.235",
+    ),
+    Example("G", day(Decimal(3) / HOUR), (active(0, 3),), "0.001067", line="active"),
+    Example("H", day(Decimal(6) / HOUR), (active(0, 3), active(30, 33)), "0.001067", line="active"),
+    Example(
+        "I",
+        day(1, paused=23, min_size=2),
+        (run(0, HOUR, "a"), run(0, HOUR, "b"), active(0, HOUR, "a")),
+        "0.092",
+    ),
+    Example("J", day(1, paused=23, active_instances=3), BURST, "0.234"),
+    Example("K", day(0, paused=24), (), "0"),
+]
 
-    @pytest.mark.documented(source="AWS pricing page: no charge while paused")
-    def test_k_paused(self):
-        assert bill([], NOW, US).total == 0
-        assert estimate(pattern(0, paused_hours=Decimal(24)), US).total == 0
+
+@pytest.mark.documented(source="the pricing page's examples, and calculators that quote it")
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda e: e.name)
+def test_a_worked_example_comes_out_exactly_metered_or_estimated(example):
+    for found in (bill(example.usage, NOW, US), estimate(example.pattern, US)):
+        amount = found.total if example.line is None else lines(found)[example.line]
+        if example.line:
+            amount = round(amount, 6)
+        assert (round(amount, 2) if example.cents else amount) == Decimal(example.total)
+        if example.day:
+            assert round(amount, 2) * 30 == Decimal(example.day)
+
+
+def test_each_activation_of_a_pattern_costs_a_minute_at_least():
+    ten = day(Decimal("0.1"), activations=10)
+    assert lines(estimate(ten, US))["active"] == Decimal(10) / 60 * Decimal("0.064")
 
 
 class TestLines:
@@ -136,20 +149,34 @@ class TestLines:
 
 class TestRegions:
     def test_tokyo_has_its_own_prices(self):
-        found = bill([run(0, HOUR), active(0, HOUR)], NOW, prices_in("ap-northeast-1"))
+        found = bill([run(0, HOUR), active(0, HOUR)], NOW, LIST.within("ap-northeast-1"))
         assert found.total == Decimal("0.099")
         assert (found.region, found.notes, found.currency) == ("ap-northeast-1", (), "USD")
 
     def test_a_region_without_known_prices_says_so(self):
-        found = bill([run(0, HOUR)], NOW, prices_in("eu-central-1"))
+        found = bill([run(0, HOUR)], NOW, LIST.within("eu-central-1"))
         assert found.total == Decimal("0.014")
         assert found.region == "eu-central-1"
         assert found.notes == ("the prices of eu-central-1 are not known: us-east-1's are used",)
 
     def test_a_region_with_one_known_price_uses_it_and_says_what_is_missing(self):
-        found = bill([run(0, HOUR), active(0, HOUR)], NOW, prices_in("ap-southeast-1"))
+        found = bill([run(0, HOUR), active(0, HOUR)], NOW, LIST.within("ap-southeast-1"))
         assert found.total == Decimal("0.0817")
-        assert "vCPU price of ap-southeast-1" in found.notes[0]
+        assert found.notes == (
+            "the price of active in ap-southeast-1 is not known: us-east-1's is used",
+        )
+
+    def test_services_in_two_regions_are_billed_at_the_prices_of_each(self):
+        used = Consumption(memory=Decimal(3600), cpu=Decimal(3600))
+        bills = [priced(used, LIST.within(r)) for r in ("ap-northeast-1", "us-east-1", "us-east-2")]
+        found = together(bills)
+        assert found.total == sum(each.total for each in bills) == Decimal("0.232")
+        assert [(line.meter, line.quantity) for line in found.lines] == [
+            ("provisioned", 1),
+            ("active", 1),
+            ("provisioned", 2),
+            ("active", 2),
+        ]
 
 
 class TestAlternatives:
@@ -162,9 +189,11 @@ class TestAlternatives:
         assert found.total == elsewhere(found).here == Decimal("0.14") + Decimal("0.032")
         assert elsewhere(found).zero == Decimal("0.014") + Decimal("0.032")
 
-    def test_fargate_is_always_on(self):
+    def test_fargate_is_always_on_behind_a_load_balancer(self):
         found = bill(self.usage, Epoch(10 * HOUR), US, floors=[self.floor])
-        assert elsewhere(found).fargate == 10 * (Decimal("0.04048") + 2 * Decimal("0.004445"))
+        tasks = 10 * (Decimal("0.04048") + 2 * Decimal("0.004445"))
+        balancer = 10 * Decimal("0.0225") + Decimal("0.5") * Decimal("0.008")
+        assert elsewhere(found).fargate == tasks + balancer
 
     def test_lambda_is_paid_while_active_and_by_request(self):
         found = bill(self.usage, Epoch(10 * HOUR), US, requests=1_000_000)
@@ -179,14 +208,21 @@ class TestAlternatives:
         found = elsewhere(estimate(pattern(8), US))
         assert found.here == Decimal("25.44")
         assert found.zero == 30 * 8 * Decimal("0.078")
-        assert found.fargate == 720 * Decimal("0.04937")
+        assert found.fargate == 720 * Decimal("0.07187") + 240 * Decimal("0.008")
         assert found.functions == 30 * 8 * 3600 * 2 * Decimal("0.0000166667")
 
     def test_each_says_what_was_assumed(self):
         assert all(each.note for each in bill([], NOW, US).alternatives)
+        tokyo = bill([], NOW, LIST.within("ap-northeast-1")).alternatives
+        assert [each.note.endswith("at the prices of us-east-1") for each in tokyo] == [
+            False,
+            False,
+            True,
+            True,
+        ]
 
 
-@pytest.mark.parametrize("hours", [(-1, 0), (0, -1), (20, 5)])
+@pytest.mark.parametrize("hours", [(-1, 0), (0, -1), (20, 5), (25, 0), (0, 25)])
 def test_a_day_has_24_hours(hours):
     with pytest.raises(ValueError, match="hours"):
         pattern(hours[0], paused_hours=Decimal(hours[1]))

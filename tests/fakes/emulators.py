@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Self
 
+from emulator.cli import prices
 from emulator.controllers.deployment import Deployer, Planner
 from emulator.controllers.meter import Meter
 from emulator.controllers.platform import Platform
@@ -38,7 +39,7 @@ from tests.fakes.world import World
 
 BUILDPACKS = buildpacks.load(buildpacks.folder())
 LIMITS = Limits(start=20.0, stop=1.0, drain=5.0, build=60.0)
-SETTINGS = Settings(state_dir="/nowhere", limits=LIMITS)
+SETTINGS = Settings(state_dir="/nowhere", limits=LIMITS, prices=prices.builtin())
 EXTENSIONS = Extensions(scale_to_zero_after=30.0, freeze_after=5.0)
 
 

@@ -139,6 +139,20 @@ async def test_the_bill_is_a_document(client):
     bill = await (await client.get("/_emulator/cost", params={"service": "hello"})).json()
     assert bill["Currency"] == "USD"
     assert {line["Meter"] for line in bill["Lines"]} >= {"provisioned", "active"}
+    everything = await (await client.get("/_emulator/cost", params={"focus": "1"})).json()
+    rows = everything.pop("Focus")
+    assert sum(float(row["BilledCost"]) for row in rows) == pytest.approx(everything["Total"])
+
+
+async def test_a_bill_at_prices_of_ones_own(client):
+    await deployed(client)
+    keys = ("gb-hour", "vcpu-hour", "build-minute", "automatic-deployment-month")
+    free = {"apprunner": {"us-east-1": dict.fromkeys(keys, 0)}}
+    answer = await client.post("/_emulator/cost", json={"Prices": free})
+    assert (await answer.json())["Total"] == 0
+    for wrong in (7, {"apprunner": []}, {"apprunner": {"us-east-1": {"gb-hour": "x"}}}):
+        answer = await client.post("/_emulator/cost", json={"Prices": wrong})
+        assert (answer.status, (await answer.json())["Message"][:8]) == (400, "Prices: ")
 
 
 async def test_a_web_page_cannot_drive_it(client):

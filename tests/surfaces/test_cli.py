@@ -1,5 +1,6 @@
 """The command line: what it asks of the emulator, prints and returns."""
 
+import csv
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import pytest
 
 from emulator.cli.main import VERBS
+from emulator.decisions.focus import COLUMNS
 from tests.surfaces.cli_world import Rows, announce, apprunner, fake_emulator
 
 ROW = {
@@ -118,12 +120,55 @@ def test_estimate_needs_no_emulator(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "spelling",
+    [
+        ["--active", "8h/day", "--cpu", "1 vCPU", "--memory", "2 GB"],
+        ["--active", "7h59m60s / day", "--cpu", "1024", "--memory", "2048"],
+        ["--active", "480 minutes a day", "--cpu", "1.0vcpu", "--memory", "2048MB"],
+        ["--active", "28800s", "--days", "720h"],
+    ],
+)
+def test_an_estimate_takes_sizes_and_times_as_people_write_them(tmp_path, spelling):
+    result = apprunner(tmp_path, "estimate", *spelling, "--json")
+    assert json.loads(result.stdout)["Total"] == pytest.approx(25.44)
+
+
+def test_an_estimate_in_a_region_without_prices_says_whose_it_uses(tmp_path):
+    arguments = ["--active", "8h/day", "--region", "eu-central-1"]
+    found = json.loads(apprunner(tmp_path, "estimate", *arguments, "--json").stdout)
+    note = "the prices of eu-central-1 are not known: us-east-1's are used"
+    assert (found["Region"], found["Notes"]) == ("eu-central-1", [note])
+    assert f"Note: {note}\n" in apprunner(tmp_path, "estimate", *arguments).stderr
+
+
+def test_an_estimate_takes_prices_of_ones_own(tmp_path):
+    own = tmp_path / "own.toml"
+    table = "gb-hour = 0\nvcpu-hour = 1\nbuild-minute = 0\nautomatic-deployment-month = 0\n"
+    own.write_text(f"[apprunner.us-east-1]\n{table}")
+    arguments = ["estimate", "--active", "8h/day", "--prices", str(own)]
+    assert json.loads(apprunner(tmp_path, *arguments, "--json").stdout)["Total"] == 240
+    own.write_text(f"[apprunner.us-east-1]\n{table}".replace("= 1", "= 'one'"))
+    result = apprunner(tmp_path, *arguments)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: {own}:3 (apprunner.us-east-1.vcpu-hour): expected a")
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--active", "x"], "'x' is not a time per day such as 8h/day"),
-        (["--active", "20h/day", "--paused", "5h"], "active and paused hours are more than"),
+        (["--active", "20h/day", "--paused", "5h"], "active and paused hours are together"),
         (["--active", "8h", "--cpu", "3"], "App Runner has no 3 vCPU with 2 GB."),
-        (["--active", "8h", "--days", "many"], "'many' is not a number."),
+        (["--active", "8h", "--days", "many"], "'many' is not a number of days such as 30"),
+        (["--active", "-8h"], "'-8h' is negative; expected a time per day such as 8h/day."),
+        (["--active", "25h/day"], "more than the 24 hours that a day has"),
+        (["--active", "8 parsecs"], "'8 parsecs' is not a time per day"),
+        (["--active", "8h", "--days", "-1"], "'-1' is not a number of days"),
+        (["--active", "8h", "--cpu", "1024", "--memory", "512"], "no 1 vCPU with 0.5 GB. It has"),
+        (["--active", "8h", "--cpu", "2 GB"], "'2 GB' is not a number of vCPU"),
+        (["--active", "8h", "--memory", "-2"], "'-2' is not a number of GB"),
+        (["--active", "8h", "--min-size", "0"], "0 is not in the range x>=1"),
+        (["--active", "8h", "--region", "mars"], 'expected an AWS region such as "us-east-1"'),
         ([], "Missing option '--active'"),
     ],
 )
@@ -242,17 +287,50 @@ def test_operations_tell_the_reason_of_a_failure(tmp_path):
     assert "2.5 s  The build failed." in line
 
 
+LINE = {"Meter": "active", "Quantity": 2, "Unit": "h", "UnitPrice": 0.064, "Amount": 0.128}
+BILL = {
+    "Currency": "USD",
+    "Region": "us-east-1",
+    "Total": 0.128,
+    "Lines": [LINE],
+    "Alternatives": [{"Name": "Fargate", "Total": 0.5, "Note": "always on"}],
+    "Month": {"Total": 3.84},
+}
+
+
 def test_cost_shows_the_bill_and_the_same_work_elsewhere(tmp_path):
-    line = {"Meter": "active", "Quantity": 2, "Unit": "h", "UnitPrice": 0.064, "Amount": 0.128}
-    other = {"Name": "Fargate", "Total": 0.5, "Note": "always on"}
-    bill = {"Currency": "USD", "Region": "us-east-1", "Total": 0.128}
-    bill |= {"Lines": [line], "Alternatives": [other]}
-    with fake_emulator(tmp_path, **{"GET cost": bill}) as fake:
+    with fake_emulator(tmp_path, **{"GET cost": BILL}) as fake:
         text = apprunner(tmp_path, "cost", "hello", "--month").stdout
-        assert json.loads(apprunner(tmp_path, "cost", "--json").stdout) == bill
+        assert json.loads(apprunner(tmp_path, "cost", "--json").stdout) == BILL
     assert "Total in us-east-1: 0.128000 USD" in text
+    assert "At this pattern a month costs 3.840000 USD" in text
     assert "Fargate      0.500000  always on" in text
     assert fake.queries("GET cost") == [{"service": "hello", "month": "1"}, {}]
+
+
+def test_cost_writes_the_bills_rows_as_csv(tmp_path):
+    row = dict.fromkeys(COLUMNS) | {"BilledCost": "0.128", "Tags": '{"a": "b, c"}'}
+    path = tmp_path / "focus.csv"
+    with fake_emulator(tmp_path, **{"GET cost": BILL | {"Focus": [row]}}) as fake:
+        result = apprunner(tmp_path, "cost", "--focus", str(path), "--json")
+    assert json.loads(result.stdout) == BILL
+    with path.open(newline="") as file:
+        (read,) = csv.DictReader(file)
+    assert tuple(read) == COLUMNS
+    assert (read["BilledCost"], read["Tags"], read["ChargeClass"]) == ("0.128", row["Tags"], "")
+    assert fake.queries("GET cost") == [{"focus": "1"}]
+    both = apprunner(tmp_path, "cost", "--focus", str(path), "--month")
+    assert (both.exit_code, "choose one" in both.stderr) == (2, True)
+
+
+def test_cost_asks_at_the_prices_of_a_file(tmp_path):
+    own = tmp_path / "own.toml"
+    own.write_text("[lambda.us-east-1]\ndate = 2026-01-02\ngb-second = 0.0000166667\nrequest = 0\n")
+    with fake_emulator(tmp_path, **{"POST cost": BILL}) as fake:
+        assert apprunner(tmp_path, "cost", "hello", "--prices", str(own)).exit_code == 0
+    sheet = {"date": "2026-01-02", "gb-second": 0.0000166667, "request": 0}
+    assert fake.bodies("POST cost") == [{"Prices": {"lambda": {"us-east-1": sheet}}}]
+    assert fake.queries("POST cost") == [{"service": "hello"}]
 
 
 # -- streams ---------------------------------------------------------------------------------------

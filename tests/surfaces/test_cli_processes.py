@@ -34,7 +34,7 @@ def run(settings, ready):
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
-            self.reply({"status": "running"})
+            self.reply({"status": "running", "Total": 0.02})
 
         def do_POST(self):
             with open(state.parent / "asked", "a") as file:
@@ -71,9 +71,9 @@ def package(tmp_path_factory):
     root = tmp_path_factory.mktemp("package")
     source = Path(emulator.__file__).parent
     target = root / "emulator"
-    for part in ("cli", "model"):
+    for part in ("cli", "model", "decisions"):
         shutil.copytree(source / part, target / part, ignore=shutil.ignore_patterns("*.pyc"))
-    for part in ("__init__.py", "__main__.py"):
+    for part in ("__init__.py", "__main__.py", "prices.toml"):
         shutil.copy(source / part, target / part)
     (target / "bootstrap.py").write_text(STAND_IN)
     return root
@@ -174,6 +174,16 @@ def test_exec_gives_the_commands_exit_code_and_leaves_nothing(command, tmp_path)
 def test_exec_has_a_shells_exit_codes(command, tmp_path, arguments, code):
     assert finished(command("exec", *arguments))[0] == code
     assert list(tmp_path.glob("apprunner-*")) == []
+
+
+@pytest.mark.parametrize(
+    ("most", "exits", "code"), [("0.01", 0, 1), ("0.01", 7, 7), ("0.05", 0, 0)]
+)
+def test_exec_fails_when_the_run_would_have_cost_more(command, most, exits, code):
+    child = command("exec", "--max-cost", most, "--", "sh", "-c", f"exit {exits}")
+    found, _, err = finished(child)
+    assert found == code
+    assert ("Error: The run would have cost 0.02 USD" in err) == (most == "0.01")
 
 
 def test_exec_tears_down_when_it_is_terminated(command, tmp_path):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from emulator.cli import prices
 from emulator.cli.settings import load
 from emulator.model.errors import ConfigurationError
 from emulator.model.settings import Auth, Limits, Pace, PaceMode, Quotas, Settings
@@ -29,7 +30,7 @@ def test_without_anything_the_defaults_hold():
     found = settings()
     assert (found.region, found.account, found.strict) == ("us-east-1", "000000000000", False)
     assert (found.addresses.host, found.addresses.api_port) == ("127.0.0.1", 8400)
-    assert found == Settings(state_dir=found.state_dir)
+    assert found == Settings(state_dir=found.state_dir, prices=prices.builtin())
     assert found.state_dir.endswith("apprunner-emulator")
     assert Path(found.state_dir).is_absolute()
 

@@ -13,10 +13,10 @@ from typing import Any
 from aiohttp import web
 
 from emulator import __version__
-from emulator.controllers.billing import bill_of
+from emulator.controllers.billing import bill_of, focus_rows, journals, month_of
 from emulator.controllers.ledger import Ledger
 from emulator.controllers.platform import Platform
-from emulator.decisions import cost
+from emulator.decisions import cost, price_list
 from emulator.model.configuration import ServiceConfiguration
 from emulator.model.errors import (
     AppRunnerError,
@@ -28,6 +28,7 @@ from emulator.model.errors import (
 )
 from emulator.model.identifiers import Epoch
 from emulator.model.operation import Operation
+from emulator.model.prices import PriceList
 from emulator.model.resources import Connection
 from emulator.model.service import Service
 from emulator.ports import PushedRepositories
@@ -86,6 +87,7 @@ class Api:
         get("/_emulator/services/{key}/logs", self.logs)
         get("/_emulator/services/{key}/usage", self.usage)
         get("/_emulator/cost", self.cost)
+        post("/_emulator/cost", self.cost)
         get("/_emulator/connections", self.connections)
         post("/_emulator/connections/{name}/authorize", self.authorize)
         if self._git is not None:
@@ -154,14 +156,29 @@ class Api:
         return web.json_response(rows)
 
     async def cost(self, request: web.Request) -> web.Response:
-        key = request.query.get("service")
+        """`service`: of one; `month`: projected; `focus`: with the rows. A body may bring `Prices`,
+        tables as in a price file, over the emulator's own.
+        """
+        query = request.query
+        key = query.get("service")
         ledgers = (self._platform.ledger(key),) if key else self._platform.ledgers()
-        region = ledgers[0].service.region if key else self._platform.settings.region
+        prices = self._prices((await _members(request)).get("Prices") or {})
         await self._platform.meter.flush()
-        ports = self._platform.ports
-        month = request.query.get("month") == "1"
-        bill = await bill_of(ports.store, ports.clock, ledgers, region=region, month=month)
-        return web.json_response(cost.document(bill))
+        ports, region = self._platform.ports, self._platform.settings.region
+        month = await journals(ports.store, ports.clock, ledgers, seconds=cost.MONTH)
+        projected = month_of(month, prices, region)
+        if query.get("month") == "1":
+            return web.json_response(cost.document(projected))
+        found = await journals(ports.store, ports.clock, ledgers)
+        document = cost.document(bill_of(found, prices, region))
+        document["Month"] = {"Total": float(projected.total), "Notes": list(projected.notes)}
+        if query.get("focus") == "1":
+            document["Focus"] = focus_rows(found, prices)
+        return web.json_response(document)
+
+    def _prices(self, tables: object) -> PriceList:
+        own = self._platform.settings.prices
+        return price_list.read(tables, _bad_price).over(own) if tables else own
 
     def _region(self, members: Mapping[str, str]) -> str:
         return members.get("region") or self._platform.settings.region
@@ -309,6 +326,10 @@ class Api:
         async with aclosing(feed.rows(self._platform, ledger, operation)) as rows:
             async for row in rows:
                 yield row
+
+
+def _bad_price(key: price_list.Key, message: str) -> Exception:
+    return InvalidRequestException(f"Prices: {'.'.join(key)}: {message}")
 
 
 async def _members(request: web.Request) -> dict[str, Any]:
