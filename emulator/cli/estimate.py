@@ -61,7 +61,8 @@ def _size(value: str, unit: str, raw: str, least: int) -> int | None:
     return int(units) if units == int(units) else None
 
 
-def _cpu(_: click.Context, __: click.Parameter, value: str) -> int:
+def cpu(_: click.Context, __: click.Parameter, value: str) -> int:
+    """In units: 1024 is a vCPU."""
     units = _size(value, "vCPU", "units", min(SIZES))
     if units is None:
         raise click.BadParameter(
@@ -70,14 +71,15 @@ def _cpu(_: click.Context, __: click.Parameter, value: str) -> int:
     return units
 
 
-def _memory(_: click.Context, __: click.Parameter, value: str) -> int:
+def memory(_: click.Context, __: click.Parameter, value: str) -> int:
+    """In MB."""
     megabytes = _size(value, "GB", "MB", min(SIZES[min(SIZES)]))
     if megabytes is None:
         raise click.BadParameter(f'{value!r} is not a number of GB such as 0.5, "2 GB" or 2048.')
     return megabytes
 
 
-def _region(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+def region(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
     try:
         return value and configuration_file.region(configuration_file.Document(), (), value)
     except ConfigurationError as error:
@@ -88,8 +90,8 @@ def _region(_: click.Context, __: click.Parameter, value: str | None) -> str | N
     help="What a pattern of use would cost, without running anything.",
     params=[context.prices_option()],
 )
-@click.option("--cpu", default="1", callback=_cpu, metavar="VCPU", show_default=True)
-@click.option("--memory", default="2", callback=_memory, metavar="GB", show_default=True)
+@click.option("--cpu", default="1", callback=cpu, metavar="VCPU", show_default=True)
+@click.option("--memory", default="2", callback=memory, metavar="GB", show_default=True)
 @click.option("--min-size", default=1, type=click.IntRange(1), show_default=True)
 @click.option("--active", required=True, callback=_hours, metavar="8h/day", help="Serving.")
 @click.option("--active-instances", default=1, type=click.IntRange(1), show_default=True)
@@ -103,7 +105,7 @@ def _region(_: click.Context, __: click.Parameter, value: str | None) -> str | N
 @click.option("--paused", default="0h/day", callback=_hours, metavar="16h/day", help="Paused.")
 @click.option("--days", "hours", default="30", callback=_length, help="Or hours: 730h.")
 @click.option("--auto-deploy", is_flag=True, help="With automatic deployment.")
-@click.option("--region", callback=_region, help="Default: the emulator's.")
+@click.option("--region", callback=region, help="Default: the emulator's.")
 @context.json_option
 def command(  # noqa: PLR0913 - one per option
     *,

@@ -66,6 +66,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "usage": ("usage", "What was metered, second by second."),
     "cost": ("cost", "What it would have cost on AWS."),
     "estimate": ("estimate", "What a pattern of use would cost."),
+    "simulate": ("simulate", "What other settings would have made of a run."),
     "detect": ("detect", "How a repository would be built, and why."),
     "build": ("build", "The Dockerfile a repository is built with."),
     "prune": ("prune", "Remove what nobody owns, and old images."),
