@@ -52,8 +52,8 @@ class Client:
     def get(self, path: str, **query: str) -> Any:  # noqa: ANN401 - JSON
         return self._ask("GET", path, query)
 
-    def post(self, path: str, body: Mapping[str, Any] | None = None, **query: str) -> Any:  # noqa: ANN401 - JSON
-        return self._ask("POST", path, query, body)
+    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401 - JSON
+        return self._ask("POST", path, {}, body)
 
     def stream(self, path: str, **query: str) -> Generator[dict[str, Any], None, None]:
         """The rows of an NDJSON answer as they come."""

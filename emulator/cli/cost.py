@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import click
 
@@ -53,7 +54,9 @@ def asked(client: Client, **query: str) -> dict[str, Any]:
 
     # Dates as text, prices as JSON's numbers: their shortest form is exact.
     tables = json.loads(json.dumps(prices.tables(own), default=_plain))
-    priced: dict[str, Any] = client.post("cost", {"Prices": tables}, **query)
+    priced: dict[str, Any] = client.post(
+        "cost" + (f"?{urlencode(query)}" if query else ""), {"Prices": tables}
+    )
     return priced
 
 

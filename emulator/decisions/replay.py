@@ -6,10 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from emulator.decisions.cost import Consumption
-from emulator.decisions.replay_meters import SECOND
 from emulator.model.configuration import AutoScaling, InstanceSize
-
-TENTH_OF_MS = 100  # microseconds: the resolution of latencies
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +53,8 @@ class Setting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of it. Seconds; `latencies` counts requests by tenths of a millisecond, from
-    arrival to the last byte; `timeline` is the number of instances from each moment on.
+    """What became of it. Seconds; `latencies` counts requests by how long they took from
+    arrival to the last byte, to a tenth of a millisecond (of those over a second: ten); `timeline` is the number of instances from each moment on.
 
     `cold` requests found no instance at all, `queued` ones had to wait, `refused` got a 429,
     `unserved` a 503.
@@ -75,7 +72,7 @@ class Outcome:
     most: int
     instance_seconds: float
     active_seconds: float
-    latencies: Mapping[int, int]
+    latencies: Mapping[float, int]
     timeline: tuple[tuple[float, int], ...]
     consumption: Consumption
 
@@ -85,7 +82,7 @@ class Outcome:
         for latency in sorted(self.latencies):
             seen += self.latencies[latency]
             if seen >= wanted:
-                return latency * TENTH_OF_MS / SECOND
+                return latency
         return 0.0
 
     @property

@@ -10,8 +10,8 @@ Rules, beside those of the decisions:
     for: at a thousand instances and ten million requests, looking is what takes the time.
  2. The autoscaler is asked when a request starts to wait, when an instance that was busy at the last
     decision has nothing to do, when it said so, and every `RESYNC` seconds: as the worker does. But
-    not more often than the worker could (`TURN`), and for an instance at rest not more often than
-    every `CALM` seconds.
+    not more often than the worker could (`TURN`), nor than every half second (`CALM`) for an
+    instance at rest or where there are MaxSize already.
  3. The meters count as `metering` does: whole seconds, a minute at least per activation.
 
 Time is whole microseconds since the first arrival. What is done for every request is written for
@@ -19,7 +19,7 @@ speed: plain lists, whole numbers, no objects.
 """
 
 import math
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -30,14 +30,16 @@ from emulator.decisions import scaling
 from emulator.decisions.admission import Door, Refusal, give_up, refuse
 from emulator.decisions.cost import Consumption
 from emulator.decisions.metering import gigabytes, vcpus
-from emulator.decisions.replay import TENTH_OF_MS, Outcome, Setting, Tempo, Trace
+from emulator.decisions.replay import Outcome, Setting, Tempo, Trace
 from emulator.decisions.replay_meters import SECOND, ReplayMeters
 from emulator.model.identifiers import Epoch
 
 RESYNC = 30 * SECOND  # as the worker's
-TURN = 5_000  # between two decisions while requests wait
-CALM = SECOND // 2  # between two decisions because instances came to rest
-FREEZE_SCAN = SECOND
+TURN = 10_000  # between two decisions while requests wait
+CALM = SECOND // 2  # between two decisions that are in no hurry
+FREEZE_SCAN = 2 * SECOND
+FINE, COARSE = 100, 10_000  # of latencies: below a second, and from there on
+COARSE_FROM = SECOND // FINE - SECOND // COARSE
 NEVER = 1 << 62
 FROZEN = 1  # the load of a frozen instance, as `admission.pick` counts
 _SLOT_BITS = 16  # of a completion's key: its instance, below its moment
@@ -100,7 +102,8 @@ class _World:
         self._completions: list[int] = []
         self._queue: deque[tuple[int, int]] = deque()  # arrival, duration
         self._total = self._peak = self._last_end = 0
-        self._latencies: dict[int, int] = defaultdict(int)
+        longest = tempo.queue_wait + tempo.request_timeout + tempo.thaw
+        self._latencies = [0] * (COARSE_FROM + _micro(longest) // COARSE + 1)
         self._tally = _Tally()
         self._thaw, self._patience = _micro(tempo.thaw), _micro(tempo.queue_wait)
         self._timers: list[tuple[int, int, Callable[[int], None], int]] = []
@@ -181,7 +184,9 @@ class _World:
                 total += 1
                 peak = max(peak, total)
                 heappush(completions, at + duration << _SLOT_BITS | instance)
-                latencies[duration // TENTH_OF_MS] += 1
+                latencies[
+                    duration // FINE if duration < SECOND else COARSE_FROM + duration // COARSE
+                ] += 1
             elif completion < due:
                 instance = heappop(completions) & _SLOT_MASK
                 if queue or instance in draining:
@@ -251,7 +256,8 @@ class _World:
         self._peak = max(self._peak, self._total)
         end = at + duration
         heappush(self._completions, end << _SLOT_BITS | instance)
-        self._latencies[(end - arrival) // TENTH_OF_MS] += 1
+        took = end - arrival
+        self._latencies[took // FINE if took < SECOND else COARSE_FROM + took // COARSE] += 1
         return True
 
     def _complete(self, instance: int, at: int) -> None:
@@ -298,7 +304,8 @@ class _World:
         self._tally.cold += not self._routed
         self._queue.append((at, duration))
         self._peak = max(self._peak, self._total + len(self._queue))
-        self._ask_by(at, TURN)
+        no_more = self._memory.size == self._setting.scaling.max_size
+        self._ask_by(at, CALM if no_more else TURN)
 
     def _hand_out(self, at: int) -> None:
         """To those that wait, the longest first, as far as there is room."""
@@ -337,12 +344,12 @@ class _World:
             self._turn_away(give_up(instances=self._routed, waited=self._tempo.queue_wait))
         if self._turn_at <= at:
             self._turn()
-        moments = [self._turn_at]
-        if timers:
-            moments.append(timers[0][0])
-        if queue:
-            moments.append(queue[0][0] + self._patience)
-        self._due = min(moments)
+        due = self._turn_at
+        if timers and timers[0][0] < due:
+            due = timers[0][0]
+        if queue and queue[0][0] + self._patience < due:
+            due = queue[0][0] + self._patience
+        self._due = due
 
     def _turn(self) -> None:
         """A decision, and what follows from it."""
@@ -474,7 +481,7 @@ class _World:
         return Outcome(
             seconds=seconds / SECOND,
             requests=requests,
-            served=sum(self._latencies.values()),
+            served=sum(self._latencies),
             refused=self._tally.refused,
             unserved=self._tally.unserved,
             queued=self._tally.queued,
@@ -484,7 +491,7 @@ class _World:
             most=meters.most,
             instance_seconds=meters.instance_time / SECOND,
             active_seconds=meters.active_time / SECOND,
-            latencies=self._latencies,
+            latencies={_latency(n): k for n, k in enumerate(self._latencies) if k},
             timeline=tuple((at / SECOND, count) for at, count in meters.timeline),
             consumption=Consumption(
                 memory=memory * kept,
@@ -499,6 +506,12 @@ class _World:
                 requests=Decimal(requests),
             ),
         )
+
+
+def _latency(number: int) -> float:
+    """In seconds, of a count."""
+    fine = number < SECOND // FINE
+    return (number * FINE if fine else (number - COARSE_FROM) * COARSE) / SECOND
 
 
 def _micro(seconds: float) -> int:

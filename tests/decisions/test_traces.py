@@ -53,6 +53,7 @@ class TestTable:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
+            ("1,2,3\n4\n", "1: expected two numbers, arrival_s,duration_s, not '1,2,3'"),
             ("1,2\n3\n", "2: expected two numbers, arrival_s,duration_s, not '3'"),
             ("arrival_s,duration_s\n1,2\n3,x\n", "3: expected two numbers"),
             ("1,2,3\n", "1: expected two numbers"),
@@ -71,6 +72,17 @@ class TestTable:
         with pytest.raises(WrongError) as refused:
             table(text)
         assert str(refused.value).startswith(message)
+
+    def test_a_long_one_is_read_as_a_short_one_is(self, monkeypatch):
+        lines = [f"{n / 8},{n % 3}\n" for n in range(100)]
+        whole = table("".join(lines))
+        monkeypatch.setattr(traces, "_AT_ONCE", 7)
+        assert table("".join(lines)) == whole
+        lines[50] = "\n"
+        assert len(table("".join(lines))) == 99
+        lines[50] = "6,1\n"
+        with pytest.raises(WrongError, match="51: the arrival 6 is before that of the line above"):
+            table("".join(lines))
 
 
 class TestAccessLog:
