@@ -1,6 +1,7 @@
 """What the emulator costs and how fast it is, against a peer measured in the same run.
 
-    python -m bench [name ...]     names: start, commit, dev, builds, frozen, zero, idle, deployments, api
+    python -m bench [name ...]     names: start, commit, dev, builds, frozen, zero, idle, deployments, api,
+                                   replay
     python -m bench balancer       the load balancer beside nginx, haproxy, Envoy, Caddy, Traefik
 
 Medians; ratios hold better than absolutes. Everything runs on this machine's loopback, bounded in
@@ -23,7 +24,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
-from bench import api, builds, dev
+from bench import api, builds, dev, replay
 from bench.apps import EXPRESS, FLASK, PYTHON, App, boots
 from bench.balancing import run as balancing
 
@@ -502,6 +503,10 @@ def _building(e: Emulator, name: str) -> Iterator[None]:
     until(lambda: e.json("describe", "built")["Status"] == "RUNNING")
 
 
+def bench_replay() -> None:
+    report("replay of 10 million requests", replay.bench())
+
+
 BENCHES = {
     "start": bench_start,
     "commit": bench_commit,
@@ -512,6 +517,7 @@ BENCHES = {
     "idle": bench_idle,
     "deployments": bench_deployments,
     "api": bench_api,
+    "replay": bench_replay,
 }
 
 

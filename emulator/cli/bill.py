@@ -25,7 +25,8 @@ def show(bill: Mapping[str, Any]) -> None:
     total = click.style(f"{_amount(bill['Total'])} {currency}", bold=True)
     click.echo(f"Total in {bill['Region']}: {total}")
     if month := bill.get("Month"):
-        click.echo(f"At this pattern a month costs {_amount(month['Total'])} {currency} (--month).")
+        amount = f"{_amount(month['Total'])} {currency}"
+        click.echo(f"{month['Notes'][-1].capitalize()}: {amount} (--month)")
     if bill["Alternatives"]:
         click.echo()
         others = [(a["Name"], _amount(a["Total"]), a.get("Note", "")) for a in bill["Alternatives"]]

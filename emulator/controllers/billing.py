@@ -1,7 +1,7 @@
 """Gathers what a bill needs from the journal."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from emulator.controllers.ledger import Ledger
@@ -43,9 +43,11 @@ class Journal:
     @property
     def month(self) -> Consumption:
         """Of 30 days at the observed pattern."""
-        # What has just begun is charged for a minute already.
-        observed = Decimal(max(self.observed, SHORTEST_ACTIVE))
-        return self.consumption.times(MONTH / observed)
+        observed = Decimal(max(self.observed, 1.0))
+        month = self.consumption.times(MONTH / observed)
+        # An activation is charged for a minute, seen or not: it does not come again before that.
+        minutes = observed / max(observed, Decimal(SHORTEST_ACTIVE))
+        return replace(month, cpu=month.cpu * minutes, zero_cpu=month.zero_cpu * minutes)
 
 
 async def journals(

@@ -42,6 +42,15 @@ async def test_an_hour_is_projected_to_a_month_and_its_rows_are_the_bill(emulato
     assert abs(total - hour.total) < Decimal("1e-18")
 
 
+async def test_the_first_seconds_are_projected_without_their_minute_being_multiplied(emulator):
+    await emulator.platform.create("hello", configuration())
+    await emulator.at_rest()
+    await emulator.machine.clock.sleep(15)
+    month = amounts(month_of(await read(emulator), LIST, REGION))
+    assert month["active"] <= 720
+    assert month["provisioned"] == pytest.approx(Decimal(1440), rel=Decimal("0.1"))
+
+
 async def test_what_lies_before_the_period_does_not_count(emulator):
     await emulator.platform.create("hello", configuration(min_size=2))
     await emulator.at_rest()

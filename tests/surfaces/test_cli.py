@@ -294,7 +294,7 @@ BILL = {
     "Total": 0.128,
     "Lines": [LINE],
     "Alternatives": [{"Name": "Fargate", "Total": 0.5, "Note": "always on"}],
-    "Month": {"Total": 3.84},
+    "Month": {"Total": 3.84, "Notes": ["a month as it was in 2 minutes"]},
 }
 
 
@@ -303,7 +303,7 @@ def test_cost_shows_the_bill_and_the_same_work_elsewhere(tmp_path):
         text = apprunner(tmp_path, "cost", "hello", "--month").stdout
         assert json.loads(apprunner(tmp_path, "cost", "--json").stdout) == BILL
     assert "Total in us-east-1: 0.128000 USD" in text
-    assert "At this pattern a month costs 3.840000 USD" in text
+    assert "A month as it was in 2 minutes: 3.840000 USD (--month)" in text
     assert "Fargate      0.500000  always on" in text
     assert fake.queries("GET cost") == [{"service": "hello", "month": "1"}, {}]
 

@@ -35,6 +35,14 @@ def test_without_anything_the_defaults_hold():
     assert Path(found.state_dir).is_absolute()
 
 
+def test_the_file_names_prices_relative_to_itself(here):
+    (here / "other").mkdir()
+    (here / "other" / "emulator.toml").write_text('prices = "p.toml"\n')
+    (here / "other" / "p.toml").write_text("[lambda.eu-west-1]\ngb-second = 1\nrequest = 0\n")
+    found = settings({"config": str(here / "other" / "emulator.toml")})
+    assert found.prices.within("eu-west-1").functions["gb-second"] == 1
+
+
 def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default(here):
     (here / "emulator.toml").write_text("[ports]\napi = 1\nhttps = 2\nhttp = 3\n")
     found = settings(
@@ -54,6 +62,7 @@ def test_there_is_a_registry_only_where_a_port_is_named_for_it(here):
 
 
 def test_every_option_has_its_variable(here):
+    (here / "prices.toml").write_text("[load-balancer.eu-west-1]\nhour = 7\nlcu-hour = 1\n")
     found = settings(
         APPRUNNER_STATE_DIR="state",
         APPRUNNER_REGION="eu-west-1",
@@ -65,7 +74,9 @@ def test_every_option_has_its_variable(here):
         APPRUNNER_STRICT="yes",
         APPRUNNER_PACE="realistic",
         APPRUNNER_UPSTREAM="http://127.0.0.1:4566",
+        APPRUNNER_PRICES="prices.toml",
     )
+    assert found.prices.within("eu-west-1").balancer["hour"] == 7
     assert found.state_dir == str(here / "state")
     assert (found.region, found.account, found.strict) == ("eu-west-1", "123456789012", True)
     addresses = found.addresses
