@@ -19,7 +19,7 @@ from emulator.model.operation import Operation, OperationStatus
 from emulator.model.prices import PriceList
 from emulator.model.service import Service
 from emulator.model.usage import UsageInterval
-from emulator.ports import Clock, Store
+from emulator.ports import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,10 +51,9 @@ class Journal:
 
 
 async def journals(
-    store: Store, clock: Clock, ledgers: Sequence[Ledger], *, seconds: float | None = None
+    store: Store, ledgers: Sequence[Ledger], now: Epoch, *, seconds: float | None = None
 ) -> tuple[Journal, ...]:
     """Of these services, since ever or for the last so many seconds."""
-    now = clock.now()
     since = Epoch(now - seconds) if seconds is not None else Epoch(0.0)
     return tuple([await _journal(store, ledger.service, since, now) for ledger in ledgers])
 

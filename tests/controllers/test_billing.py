@@ -21,7 +21,7 @@ async def emulator():
 async def read(emulator, seconds=None):
     await emulator.platform.meter.flush()
     ports, ledgers = emulator.platform.ports, emulator.platform.ledgers()
-    return await journals(ports.store, ports.clock, ledgers, seconds=seconds)
+    return await journals(ports.store, ledgers, ports.clock.now(), seconds=seconds)
 
 
 def amounts(bill):
