@@ -73,7 +73,7 @@ def length(trace: Trace) -> float:
 
 def document(replay: Replay) -> dict[str, Any]:
     setting, outcome = replay.setting, replay.outcome
-    month = outcome.consumption.times(Decimal(cost.MONTH) / Decimal(max(outcome.seconds, 1.0)))
+    month = outcome.billable.times(Decimal(cost.MONTH) / Decimal(max(outcome.seconds, 1.0)))
     return {
         "MinSize": setting.scaling.min_size,
         "MaxSize": setting.scaling.max_size,
@@ -95,7 +95,7 @@ def document(replay: Replay) -> dict[str, Any]:
         "ActiveSeconds": outcome.active_seconds,
         "Latency": {name: outcome.latency(quantile) for name, quantile in QUANTILES.items()},
         "Timeline": [{"At": at, "Instances": count} for at, count in _thinned(outcome.timeline)],
-        "Cost": cost.document(cost.priced(outcome.consumption, replay.prices)),
+        "Cost": cost.document(cost.priced(outcome.billable, replay.prices)),
         "Month": float(cost.priced(month, replay.prices).total),
     }
 

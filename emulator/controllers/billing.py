@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from emulator.controllers.ledger import Ledger
 from emulator.decisions import cost, focus
-from emulator.decisions.cost import MONTH, Bill, Consumption
+from emulator.decisions.cost import MONTH, Bill, Billable
 from emulator.decisions.metering import (
     SHORTEST_ACTIVE,
     Floor,
@@ -36,15 +36,15 @@ class Journal:
     automatic: tuple[Epoch, ...]
 
     @property
-    def consumption(self) -> Consumption:
-        used = cost.consumption(self.intervals, self.until, floors=[self.floor])
-        return used + Consumption(applications=Decimal(len(self.automatic)))
+    def billable(self) -> Billable:
+        used = cost.billable(self.intervals, self.until, floors=[self.floor])
+        return used + Billable(applications=Decimal(len(self.automatic)))
 
     @property
-    def month(self) -> Consumption:
+    def month(self) -> Billable:
         """Of 30 days at the observed pattern."""
         observed = Decimal(max(self.observed, 1.0))
-        month = self.consumption.times(MONTH / observed)
+        month = self.billable.times(MONTH / observed)
         # An activation is charged for a minute, seen or not: it does not come again before that.
         minutes = observed / max(observed, Decimal(SHORTEST_ACTIVE))
         return replace(month, cpu=month.cpu * minutes, zero_cpu=month.zero_cpu * minutes)
@@ -79,7 +79,7 @@ async def _journal(store: Store, service: Service, since: Epoch, now: Epoch) -> 
 
 def bill_of(found: Sequence[Journal], prices: PriceList, region: str) -> Bill:
     """Of all these services together; `region` is that of a bill without any."""
-    return _bill(found, prices, region, lambda journal: journal.consumption)
+    return _bill(found, prices, region, lambda journal: journal.billable)
 
 
 def month_of(found: Sequence[Journal], prices: PriceList, region: str) -> Bill:
@@ -93,12 +93,12 @@ def _bill(
     found: Sequence[Journal],
     prices: PriceList,
     region: str,
-    consumption: Callable[[Journal], Consumption],
+    billable: Callable[[Journal], Billable],
 ) -> Bill:
-    by_region: dict[str, Consumption] = {} if found else {region: Consumption()}
+    by_region: dict[str, Billable] = {} if found else {region: Billable()}
     for each in found:
-        known = by_region.get(each.service.region, Consumption())
-        by_region[each.service.region] = known + consumption(each)
+        known = by_region.get(each.service.region, Billable())
+        by_region[each.service.region] = known + billable(each)
     return cost.together([cost.priced(c, prices.within(r)) for r, c in sorted(by_region.items())])
 
 

@@ -84,7 +84,7 @@ class Bill:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Consumption:
+class Billable:
     """What bills are made of. `memory` in GB-seconds, `cpu` in vCPU-seconds, the rest in seconds
     unless said otherwise.
 
@@ -107,14 +107,14 @@ class Consumption:
     requests: Decimal = NONE
     applications: Decimal = NONE
 
-    def __add__(self, other: "Consumption") -> "Consumption":
+    def __add__(self, other: "Billable") -> "Billable":
         names = [f.name for f in fields(self)]
-        return Consumption(**{n: getattr(self, n) + getattr(other, n) for n in names})
+        return Billable(**{n: getattr(self, n) + getattr(other, n) for n in names})
 
-    def times(self, factor: Decimal) -> "Consumption":
+    def times(self, factor: Decimal) -> "Billable":
         """So many times as long at the same pattern; monthly fees stay what they are."""
         scaled = {f.name: getattr(self, f.name) * factor for f in fields(self)}
-        return Consumption(**scaled | {"applications": self.applications})
+        return Billable(**scaled | {"applications": self.applications})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,16 +154,16 @@ def bill(
     """
     known = tuple(intervals)
     by_service = {each.service for each in known} | {floor.service for floor in floors}
-    used = Consumption(applications=Decimal(automatic), requests=Decimal(requests))
+    used = Billable(applications=Decimal(automatic), requests=Decimal(requests))
     for service in by_service:
         mine = [each for each in known if each.service == service]
-        used += consumption(mine, now, floors=[f for f in floors if f.service == service])
+        used += billable(mine, now, floors=[f for f in floors if f.service == service])
     return priced(used, prices)
 
 
-def consumption(
+def billable(
     intervals: Sequence[UsageInterval], now: Epoch, *, floors: Sequence[Floor] = ()
-) -> Consumption:
+) -> Billable:
     """One service's until `now`."""
     charged, used = quantities(intervals, now, floors=floors), quantities(intervals, now)
     active = [each for each in intervals if each.meter is Meter.ACTIVE]
@@ -173,7 +173,7 @@ def consumption(
     there = _exactly(now - provisioned[0].start) if provisioned else NONE
     tasks = there * max((1, *(floor.min_size for floor in floors)))
     size = InstanceSize(cpu=provisioned[-1].cpu, memory=provisioned[-1].memory) if there else None
-    return Consumption(
+    return Billable(
         memory=charged.memory,
         cpu=charged.cpu,
         build=charged.build,
@@ -197,7 +197,7 @@ def estimate(pattern: Pattern, prices: Prices, *, automatic: int = 0) -> Bill:
     memory, cpu = gigabytes(pattern.size.memory), vcpus(pattern.size.cpu)
     active = pattern.active_instances * pattern.active_hours * days
     tasks = max(1, pattern.min_size) * HOURS_PER_DAY * days
-    used = Consumption(
+    used = Billable(
         memory=memory * (provisioned + burst * pattern.active_hours) * days,
         cpu=cpu * pattern.active_instances * charged_hours * days,
         zero_memory=memory * active,
@@ -245,8 +245,8 @@ def noted(bill: Bill, *notes: str) -> Bill:
     return replace(bill, notes=(*bill.notes, *notes))
 
 
-def priced(used: Consumption, prices: Prices) -> Bill:
-    """The bill of a consumption."""
+def priced(used: Billable, prices: Prices) -> Bill:
+    """The bill of what is billable."""
     charged = Quantities(memory=used.memory, cpu=used.cpu, build=used.build)
     to_zero = Quantities(memory=used.zero_memory, cpu=used.zero_cpu, build=used.build)
     lines = _lines(charged, used.applications, prices.app_runner)
@@ -304,7 +304,7 @@ def _hours(meter: str, seconds: Decimal, unit: str, price: Decimal) -> Line:
     return Line(meter=meter, quantity=seconds / HOUR, unit=unit, unit_price=price)
 
 
-def _fargate(used: Consumption, prices: Prices) -> Alternative:
+def _fargate(used: Billable, prices: Prices) -> Alternative:
     note = (
         "MinSize tasks of the same size, at least one, always on, none added under load; a load"
         " balancer per service, one LCU while there are requests; no public IPv4 addresses, no NAT"
@@ -321,7 +321,7 @@ def _fargate(used: Consumption, prices: Prices) -> Alternative:
     )
 
 
-def _lambda(used: Consumption, prices: Prices) -> Alternative:
+def _lambda(used: Billable, prices: Prices) -> Alternative:
     requests = Line(
         meter="requests",
         quantity=used.requests,

@@ -5,7 +5,7 @@ from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from emulator.decisions.cost import Consumption
+from emulator.decisions.cost import Billable
 from emulator.model.configuration import AutoScaling, InstanceSize
 
 
@@ -74,7 +74,7 @@ class Outcome:
     active_seconds: float
     latencies: Mapping[float, int]
     timeline: tuple[tuple[float, int], ...]
-    consumption: Consumption
+    billable: Billable
 
     def latency(self, quantile: float) -> float:
         """Of those that were served, in seconds; 0 where none was."""

@@ -28,7 +28,7 @@ from http import HTTPStatus
 
 from emulator.decisions import scaling
 from emulator.decisions.admission import Door, Refusal, give_up, refuse
-from emulator.decisions.cost import Consumption
+from emulator.decisions.cost import Billable
 from emulator.decisions.metering import gigabytes, vcpus
 from emulator.decisions.replay import Outcome, Setting, Tempo, Trace
 from emulator.decisions.replay_meters import SECOND, ReplayMeters
@@ -493,7 +493,7 @@ class _World:
             active_seconds=meters.active_time / SECOND,
             latencies={_latency(n): k for n, k in enumerate(self._latencies) if k},
             timeline=tuple((at / SECOND, count) for at, count in meters.timeline),
-            consumption=Consumption(
+            billable=Billable(
                 memory=memory * kept,
                 cpu=cpu * meters.cpu_seconds,
                 zero_memory=memory * meters.memory_seconds,

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from emulator.cli import prices
-from emulator.decisions.cost import Consumption, Pattern, bill, estimate, priced, together
+from emulator.decisions.cost import Billable, Pattern, bill, estimate, priced, together
 from emulator.decisions.metering import Floor
 from emulator.model.configuration import InstanceSize
 from emulator.model.identifiers import Epoch, InstanceId, ServiceId
@@ -167,7 +167,7 @@ class TestRegions:
         )
 
     def test_services_in_two_regions_are_billed_at_the_prices_of_each(self):
-        used = Consumption(memory=Decimal(3600), cpu=Decimal(3600))
+        used = Billable(memory=Decimal(3600), cpu=Decimal(3600))
         bills = [priced(used, LIST.within(r)) for r in ("ap-northeast-1", "us-east-1", "us-east-2")]
         found = together(bills)
         assert found.total == sum(each.total for each in bills) == Decimal("0.232")

@@ -45,7 +45,7 @@ class TestByHand:
         assert (found.served, found.queued, found.latency(0.5)) == (1, 0, 2.0)
         assert (found.seconds, found.instance_seconds, found.active_seconds) == (2.0, 2.0, 2.0)
         # Provisioned for 2 s in 2 GB, active for a minute at least.
-        assert (found.consumption.memory, found.consumption.cpu) == (4, 60)
+        assert (found.billable.memory, found.billable.cpu) == (4, 60)
 
     def test_from_zero_it_waits_for_a_start_and_is_counted_as_cold(self):
         found = replayed([(0, 1)], setting(), warm=0)
@@ -82,7 +82,7 @@ class TestByHand:
         found = replayed([(0, 1)], setting(zero_after=10), until=100)
         assert found.timeline[-2:] == ((11.2, 0), (100.0, 0))
         assert found.instance_seconds == pytest.approx(11.2)
-        assert (found.consumption.zero_memory, found.consumption.memory) == (24, 24 + 2 * 89)
+        assert (found.billable.zero_memory, found.billable.memory) == (24, 24 + 2 * 89)
 
     def test_what_is_not_needed_goes_when_the_window_is_over(self):
         burst = [(0, 5)] * 3
@@ -125,8 +125,8 @@ def test_nothing_is_lost_and_the_numbers_agree_with_each_other(drawn, chosen, wa
     integral = sum(n * (then - at) for (at, n), (then, _) in pairwise(found.timeline))
     assert found.instance_seconds == pytest.approx(integral)
     assert found.active_seconds <= found.instance_seconds + 1e-6
-    assert found.consumption.cpu >= ceil(found.active_seconds - 1e-6)
-    rounded_up = float(found.consumption.zero_memory) / 2 - found.instance_seconds
+    assert found.billable.cpu >= ceil(found.active_seconds - 1e-6)
+    rounded_up = float(found.billable.zero_memory) / 2 - found.instance_seconds
     assert -1e-6 <= rounded_up <= found.starts + warm
 
 
