@@ -3,7 +3,6 @@
 from array import array
 from heapq import heappop
 from itertools import pairwise
-from math import ceil
 from random import Random  # noqa: TID251 - seeded
 from types import SimpleNamespace
 
@@ -125,9 +124,11 @@ def test_nothing_is_lost_and_the_numbers_agree_with_each_other(drawn, chosen, wa
     integral = sum(n * (then - at) for (at, n), (then, _) in pairwise(found.timeline))
     assert found.instance_seconds == pytest.approx(integral)
     assert found.active_seconds <= found.instance_seconds + 1e-6
-    assert found.billable.cpu >= ceil(found.active_seconds - 1e-6)
+    # A millisecond of each stretch may be a rounding error, which nobody is charged for.
+    errors = 0.001 * (len(drawn) + found.starts + warm)
+    assert found.billable.cpu >= found.active_seconds - errors
     rounded_up = float(found.billable.zero_memory) / 2 - found.instance_seconds
-    assert -1e-6 <= rounded_up <= found.starts + warm
+    assert -errors <= rounded_up <= found.starts + warm
 
 
 class Plain(simulation._World):
