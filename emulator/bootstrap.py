@@ -27,7 +27,7 @@ from emulator.decisions import dockerfile
 from emulator.drivers import buildpacks, yaml
 from emulator.drivers.access_log_file import AccessLogFile
 from emulator.drivers.certificates import Certificates
-from emulator.drivers.clock import SystemClock
+from emulator.drivers.clock import SteeredClock, SystemClock
 from emulator.drivers.docker.base_images import host_suite
 from emulator.drivers.docker.builder import DockerBuilder
 from emulator.drivers.docker.caches import cache_sizes
@@ -238,8 +238,12 @@ class World:
         }
 
     async def leave(self, *, everything: bool) -> None:
-        """Running services go on without us, awake; or nothing at all stays."""
+        """Running services go on without us, awake; or nothing at all stays. Until the next
+        emulator starts, a second is a second.
+        """
         await self.platform.meter.close()
+        if self.ports.clock.speed != 1.0:
+            await self.ports.store.save(self.ports.clock.slowed())
         if everything:
             for ledger in self.platform.ledgers():
                 await self.ports.instances.clear(ledger.service.id)
@@ -262,6 +266,7 @@ async def assemble(settings: Settings) -> AsyncIterator[World]:
         database = await Database.open(state_dir)
         stack.push_async_callback(database.close)
         clock = SystemClock()
+        policy = await _policy_clock(database, clock, settings.pace.speed)
         logs = FileLogs(state_dir, limit=settings.limits.log_file)
         repository = GitRepositories(
             environment=settings.environment,
@@ -282,7 +287,8 @@ async def assemble(settings: Settings) -> AsyncIterator[World]:
             limits=settings.limits,
         )
         ports = Ports(
-            clock=clock,
+            clock=policy,
+            machine=clock,
             identifiers=RandomIdentifiers(),
             store=database,
             instances=instances,
@@ -383,6 +389,15 @@ def _within_descriptors(limits: LoadBalancer, descriptors: int) -> LoadBalancer:
     return replace(limits, connections=most)
 
 
+async def _policy_clock(store: Database, machine: SystemClock, speed: float) -> SteeredClock:
+    """Policy time goes on where it was, at the speed that is asked for."""
+    stored = await store.timeline()
+    timeline = stored.begun(machine.wall(), speed=speed, not_before=await store.heartbeat() or 0.0)
+    if timeline != stored:
+        await store.save(timeline)
+    return SteeredClock(machine, timeline)
+
+
 def _take(state_dir: Path) -> StateLock:
     """The state directory, for us alone: other users of the machine see nothing of it."""
     state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -413,7 +428,7 @@ def _builder(
 
 
 def _platform(ports: Ports, settings: Settings, packs: Sequence[Buildpack]) -> Platform:
-    meter = Meter(ports.store, ports.clock)
+    meter = Meter(ports.store, ports.clock, ports.machine)
     limits = settings.limits
     planner = Planner(ports.repository, buildpacks=packs, parse=yaml.load)
     deployer = Deployer(

@@ -20,14 +20,61 @@ from emulator.model.resources import Resource
 from emulator.model.revision import Revision
 from emulator.model.service import Service
 from emulator.model.source import Commit, Submodule, TreeFile
+from emulator.model.timeline import Timeline
 from emulator.model.usage import UsageInterval
 
 
 class Clock(Protocol):
-    """Time; `now` in seconds since the epoch."""
+    """The machine's time, in seconds: what waits for a process, a network or a disk goes by it."""
 
-    def now(self) -> Epoch: ...
+    def now(self) -> Epoch:
+        """Since the epoch; it never goes back."""
+        ...
+
+    def wall(self) -> Epoch:
+        """Since the epoch, as the machine's clock is set just now."""
+        ...
+
+    def steady(self) -> float:
+        """Since some moment, only while the machine is awake, however its clock is set."""
+        ...
+
     async def sleep(self, seconds: float) -> None: ...
+
+
+class PolicyClock(Protocol):
+    """Policy time: what rules and bills are made of (`model.timeline`), in seconds."""
+
+    @property
+    def speed(self) -> float:
+        """Seconds that pass per second of the machine."""
+        ...
+
+    @property
+    def timeline(self) -> Timeline: ...
+
+    @property
+    def lost(self) -> Sequence[tuple[Epoch, Epoch]]:
+        """Stretches that the machine slept through, oldest first; `now` notices them."""
+        ...
+
+    def now(self) -> Epoch:
+        """Since the epoch; it never goes back."""
+        ...
+
+    def at(self, machine: Epoch) -> Epoch:
+        """Policy time at a moment of the machine's, past or to come."""
+        ...
+
+    def leapt(self, seconds: float) -> Timeline:
+        """The timeline that is `seconds` ahead from now on; `adopt` it once it is stored."""
+        ...
+
+    def slowed(self) -> Timeline:
+        """The timeline on which a second is a second from now on."""
+        ...
+
+    def adopt(self, timeline: Timeline) -> None: ...
 
 
 class Identifiers(Protocol):
@@ -53,7 +100,7 @@ class Heartbeat:
     at: Epoch
 
 
-Change = Service | Revision | Operation | Event | UsageInterval | Heartbeat | Resource
+Change = Service | Revision | Operation | Event | UsageInterval | Heartbeat | Resource | Timeline
 
 
 class Store(Protocol):
@@ -87,6 +134,10 @@ class Store(Protocol):
 
     async def heartbeat(self) -> Epoch | None:
         """The last sign of life."""
+        ...
+
+    async def timeline(self) -> Timeline:
+        """How policy time follows the machine's."""
         ...
 
     async def resources(self) -> tuple[Resource, ...]:
@@ -417,9 +468,14 @@ class Secrets(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
-    """The outside world in one hand, for the composition root and the controllers."""
+    """The outside world in one hand, for the composition root and the controllers.
 
-    clock: Clock
+    Moments that cross any other port are the machine's; all that is stored or shown is policy
+    time.
+    """
+
+    clock: PolicyClock
+    machine: Clock
     identifiers: Identifiers
     store: Store
     instances: Instances

@@ -52,8 +52,14 @@ class Client:
     def get(self, path: str, **query: str) -> Any:  # noqa: ANN401 - JSON
         return self._ask("GET", path, query)
 
-    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401 - JSON
-        return self._ask("POST", path, {}, body)
+    def post(
+        self,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        patience: float | None = PATIENCE,
+    ) -> Any:  # noqa: ANN401 - JSON
+        return self._ask("POST", path, {}, body, patience)
 
     def stream(self, path: str, **query: str) -> Generator[dict[str, Any], None, None]:
         """The rows of an NDJSON answer as they come."""
@@ -72,7 +78,7 @@ class Client:
         path: str,
         query: Mapping[str, str],
         body: Mapping[str, Any] | None = None,
-        patience: float = PATIENCE,
+        patience: float | None = PATIENCE,
     ) -> Any:  # noqa: ANN401 - JSON
         try:
             with closing(self._connection(patience)) as connection:

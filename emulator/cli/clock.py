@@ -3,11 +3,6 @@
 import time
 
 
-def now() -> float:
-    """Seconds since the epoch."""
-    return time.time()  # noqa: TID251 - see above
-
-
 def elapsed() -> float:
     """Seconds since some moment, for differences."""
     return time.perf_counter()

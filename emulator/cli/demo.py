@@ -187,13 +187,14 @@ class Story:
 
     def _wake(self) -> None:
         self._stage.chapter("Somebody comes back")
-        moment, began = clock.now(), clock.elapsed()
+        moment, began = self._client.get("clock")["Now"], clock.elapsed()
         load = Load(self._address, "/", expected=NEW_ANSWER, pause=PATIENCE)
         with load.from_visitors(1):
             load.arrived.wait(PATIENCE)
         if not load.arrived.is_set():
             raise Failure(f"The first request failed: {', '.join(load.failures)}")
-        for event in self._client.stream(service(NAME, "events"), since=str(moment)):
+        events = self._client.stream(service(NAME, "events"))
+        for event in (each for each in events if each["At"] >= moment):
             self._stage.say(f"+{event['At'] - moment:5.2f} s  {event['Text']}")
         took = load.arrived_at - began
         self._stage.fact(f"from zero to the answer in {took * 1000:.0f} ms, without an error")

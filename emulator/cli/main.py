@@ -63,6 +63,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "resume": ("actions:resume", "Bring a paused service back."),
     "delete": ("actions:delete", "Delete a service."),
     "connection": ("connection", "Connections to repository providers: list, authorize."),
+    "clock": ("policy_clock", "What time it is for idle windows and bills; advance it."),
     "usage": ("usage", "What was metered, second by second."),
     "cost": ("cost", "What it would have cost on AWS."),
     "estimate": ("estimate", "What a pattern of use would cost."),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from emulator.decisions.admission import Door, Refusal, give_up, pick, refuse
 from emulator.model.identifiers import Epoch, InstanceId
 from emulator.model.instance import Endpoint
-from emulator.ports import Clock
+from emulator.ports import PolicyClock
 
 __all__ = ["Balancer", "Door", "Lease", "Refused", "Target"]
 
@@ -138,7 +138,7 @@ class Balancer:
 
     def __init__(  # noqa: PLR0913 - what the service's worker wires up, once
         self,
-        clock: Clock,
+        clock: PolicyClock,
         *,
         max_concurrency: int,
         queue_limit: int,

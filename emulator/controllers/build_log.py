@@ -32,7 +32,7 @@ class BuildLog:
         self._left -= len(text)
         if self._left <= 0:
             text = "The log is cut here: it is too long."
-        line = LogLine(at=self._ports.clock.now(), stream=self._stream, text=f"[Build] {text}")
+        line = LogLine(at=self._ports.machine.now(), stream=self._stream, text=f"[Build] {text}")
         self._lines.append(line)
 
     async def __aenter__(self) -> Self:
@@ -55,7 +55,7 @@ class BuildLog:
 
     async def _write_on(self) -> None:
         while True:
-            await self._ports.clock.sleep(PAUSE)
+            await self._ports.machine.sleep(PAUSE)
             await self._flush()
 
     async def _flush(self) -> None:

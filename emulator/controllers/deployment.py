@@ -23,7 +23,7 @@ from emulator.model.errors import (
     Place,
     RepositoryError,
 )
-from emulator.model.identifiers import RevisionId
+from emulator.model.identifiers import Epoch, RevisionId
 from emulator.model.operation import Operation
 from emulator.model.revision import Revision, SourceTree
 from emulator.model.source import Commit, TreeFile
@@ -397,14 +397,15 @@ class Deployer:
             arguments=plan.build_env if plan.kind is BuildKind.DOCKERFILE else NOTHING,
             caches=plan.caches,
         )
-        began = self._ports.clock.now()
+        began, watch = self._ports.clock.now(), self._ports.machine.steady()
         try:
             image = await builder.build(request, log.line)
         except BuildError as error:
             raise BuildError(f"Failed to build your application source code. {error}") from error
-        ended = self._ports.clock.now()
+        seconds = self._ports.machine.steady() - watch
+        # As long as it worked: not what the clock was advanced by, or slept, meanwhile.
+        ended = Epoch(began + seconds * self._ports.clock.speed)
         self._meter.build(ledger.service.id, began, ended)
-        seconds = ended - began
         await ledger.say(f"Successfully built your application source code. ({seconds:.1f} s)")
         return image
 

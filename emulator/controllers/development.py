@@ -172,7 +172,7 @@ class Session:
     async def _serve(self, tree: str, changed: tuple[str, ...], moment: Epoch) -> None:
         try:
             revision = await self._revision(tree)
-            clock = self._ports.clock
+            clock = self._ports.machine
             await clock.sleep(max(0.0, moment + DEBOUNCE - clock.now()))
             failure = await self._try(revision)
         except _EXPECTED as error:
@@ -181,7 +181,7 @@ class Session:
         if failure:
             self._say(What.FAILED, changed, text=failure)
             return
-        self._say(What.SERVING, changed, seconds=self._ports.clock.now() - moment)
+        self._say(What.SERVING, changed, seconds=self._ports.machine.now() - moment)
 
     async def _revision(self, tree: str) -> Revision:
         ports, now = self._ports, self._ports.clock.now()

@@ -56,7 +56,7 @@ class Fleet:
     ) -> None:
         self.balancer = balancer
         self.stale = True
-        self.observed_at = Epoch(0.0)
+        self.observed_at = 0.0  # by the steady clock
         self.launching: dict[InstanceId, RevisionId] = {}
         self.start_failures: dict[RevisionId, str] = {}
         self.preparing = False
@@ -65,11 +65,12 @@ class Fleet:
         self._ledger = ledger
         self._equipment = equipment
         self._clock = equipment.ports.clock
+        self._machine = equipment.ports.machine
         self._engine = equipment.ports.instances
         self._poke = poke
-        self.jobs = Jobs(ledger, self._clock, self._job_done)
+        self.jobs = Jobs(ledger, self._machine, self._job_done)
         self._watcher = HealthWatcher(
-            clock=self._clock,
+            clock=self._machine,
             probe=equipment.ports.probe,
             instances=self._engine,
             start_limit=equipment.limits.start,
@@ -81,7 +82,7 @@ class Fleet:
         self._watched: set[InstanceId] = set()
         self._rest_locks: dict[InstanceId, asyncio.Lock] = {}
         self._seen_active: set[InstanceId] = set()
-        self._births: dict[InstanceId, tuple[Epoch, Epoch]] = {}
+        self._births: dict[InstanceId, tuple[float, float]] = {}
         self._adopting = True
         self._news = 0
 
@@ -101,7 +102,7 @@ class Fleet:
         self.stale = False
         self._touched.clear()
         observed = await self._equipment.observatory.look(self._ledger.service.id)
-        self.observed_at = self._clock.now()
+        self.observed_at = self._machine.steady()
         view = {i.id: i for i in observed if i.id not in self._touched}
         for id_ in self._touched & self._view.keys():
             view[id_] = self._view[id_]
@@ -177,13 +178,14 @@ class Fleet:
     def _instance(self, observed: ObservedInstance) -> Instance:
         vitals = self._vitals.setdefault(observed.id, Vitals())
         in_flight = self.balancer.in_flight(observed.id)
+        overdue = vitals.drain_deadline
         if in_flight:
             self._seen_active.add(observed.id)
         return Instance(
             observed=observed,
             health=vitals.streak.health,
             draining=vitals.draining,
-            drain_deadline=vitals.drain_deadline,
+            drain_deadline=None if overdue is None else self._clock.at(overdue),
             in_flight=in_flight,
             idle_since=self.balancer.idle_since(observed.id),
             failure=vitals.failure,
@@ -232,7 +234,7 @@ class Fleet:
     async def _launch(self, id_: InstanceId, revision: Revision, *, prepared: bool) -> None:
         meter = self._equipment.meter
         size = revision.size
-        began = self._clock.now()
+        began = self._machine.steady()
         try:
             async with self._equipment.starts:
                 if not prepared:
@@ -243,7 +245,7 @@ class Fleet:
                 endpoint = await self._engine.start(id_, revision)
         except EngineUnavailableError:
             meter.ended(id_, at=self._clock.now())
-            await self._clock.sleep(AWAY_PAUSE)  # nobody's fault but the engine's: no crash
+            await self._machine.sleep(AWAY_PAUSE)  # nobody's fault but the engine's: no crash
             self.stale = True
         except EngineError as error:
             meter.ended(id_, at=self._clock.now())
@@ -262,7 +264,7 @@ class Fleet:
                 )
             )
             self.stale = self.stale or self._news != news  # it may have ended before the answer
-            self._births[id_] = (began, self._clock.now())
+            self._births[id_] = (began, self._machine.steady())
         finally:
             self.launching.pop(id_, None)
 
@@ -294,7 +296,7 @@ class Fleet:
         """No new requests from now on."""
         vitals = self._vitals.setdefault(instance, Vitals())
         vitals.draining = True
-        vitals.drain_deadline = Epoch(self._clock.now() + self._equipment.limits.drain)
+        vitals.drain_deadline = Epoch(self._machine.now() + self._equipment.limits.drain)
         self.route()
         self._poke()
 
@@ -415,5 +417,5 @@ class Fleet:
         """The phases of a start that requests were waiting for; a deployment tells its own."""
         birth = self._births.pop(instance, None)
         if birth is not None and self._ledger.operation is None:
-            text = narration.woken(instance, *birth, now=self._clock.now())
+            text = narration.woken(instance, *birth, now=self._machine.steady())
             self.jobs.beside(self._ledger.say(text))

@@ -18,7 +18,7 @@ from emulator.model.operation import Operation, OperationStatus
 from emulator.model.revision import Revision
 from emulator.model.service import Service
 from emulator.model.usage import UsageInterval
-from emulator.ports import Change, Clock, Store
+from emulator.ports import Change, PolicyClock, Store
 
 _logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Ledger:
     `wake` is called. `dev` is its working-tree mode, in memory alone.
     """
 
-    def __init__(self, store: Store, clock: Clock, service: Service) -> None:
+    def __init__(self, store: Store, clock: PolicyClock, service: Service) -> None:
         self._store = store
         self._clock = clock
         self.service = service
@@ -44,7 +44,7 @@ class Ledger:
         self._lock = asyncio.Lock()
 
     @classmethod
-    async def load(cls, store: Store, clock: Clock, service: Service) -> Self:
+    async def load(cls, store: Store, clock: PolicyClock, service: Service) -> Self:
         """The service as the last emulator left it."""
         ledger = cls(store, clock, service)
         ledger.revisions = {r.id: r for r in await store.revisions(service.id)}

@@ -1,11 +1,12 @@
 """The meter: when instances ran and were active, written down as intervals while it happens.
 
 The request path only touches plain attributes. Once a second what changed goes to the store in
-one transaction, with a sign of life: after a crash, what was open ends there.
+one transaction, with a sign of life: after a crash, what was open ends there. What the machine
+slept through is cut out.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from emulator.model.errors import StoreError
@@ -13,7 +14,7 @@ from emulator.model.identifiers import Epoch, InstanceId, RevisionId, ServiceId
 from emulator.model.instance import ContainerState, ObservedInstance
 from emulator.model.revision import Revision
 from emulator.model.usage import Meter as Metered, UsageInterval
-from emulator.ports import Clock, Heartbeat, Store
+from emulator.ports import Clock, Heartbeat, PolicyClock, Store
 
 TICK = 1.0  # seconds between writes
 SHORTEST_GAP = 1.0  # a shorter rest does not end an active interval
@@ -35,11 +36,18 @@ class _Gauge:
 
 
 class Meter:
-    """`linger` is how many seconds an instance counts as active after its last request."""
+    """`linger` is how many seconds an instance counts as active after its last request. `slept`
+    is called with the services that were metered when the machine slept, and for how long.
+    """
 
-    def __init__(self, store: Store, clock: Clock, *, linger: float = 0.0) -> None:
+    def __init__(
+        self, store: Store, clock: PolicyClock, machine: Clock, *, linger: float = 0.0
+    ) -> None:
+        self.slept: Callable[[frozenset[ServiceId], float], None] = _nobody
         self._store = store
         self._clock = clock
+        self._machine = machine
+        self._lost = len(clock.lost)
         self._linger = linger
         self._gauges: dict[InstanceId, _Gauge] = {}
         self._changed: dict[_Key, UsageInterval] = {}
@@ -54,7 +62,7 @@ class Meter:
         interval = UsageInterval(
             service=service,
             meter=Metered.PROVISIONED,
-            start=self._clock.now(),
+            start=self._now(),
             instance=instance,
             cpu=cpu,
             memory=memory,
@@ -82,10 +90,11 @@ class Meter:
 
     def ended(self, instance: InstanceId, at: Epoch | None = None) -> None:
         """Its process has ended, at `at` if that is known; also twice."""
+        now = self._now()
         gauge = self._gauges.pop(instance, None)
         if gauge is None:
             return
-        moment = self._clock.now() if at is None else at
+        moment = now if at is None else at
         self._deactivate(gauge, moment)
         self._close(gauge.provisioned, moment)
 
@@ -96,7 +105,7 @@ class Meter:
     async def run(self) -> None:
         """Until cancelled. A store that fails is tried again; nothing is lost meanwhile."""
         while True:
-            await self._clock.sleep(TICK)
+            await self._machine.sleep(TICK)
             try:
                 await self.flush()
             except StoreError as error:
@@ -108,7 +117,7 @@ class Meter:
 
     async def flush(self) -> None:
         """Write what changed; nothing where nothing is open and nothing changed."""
-        now = self._clock.now()
+        now = self._now()
         self._settle(now)
         if not self._changed and not self._gauges:
             return
@@ -121,7 +130,7 @@ class Meter:
 
     async def close(self) -> None:
         """At the end of the emulator: requests end with it, instances go on."""
-        now = self._clock.now()
+        now = self._now()
         for gauge in self._gauges.values():
             self._deactivate(gauge, now)
         await self.flush()
@@ -186,18 +195,48 @@ class Meter:
 
     def _turn(self, gauge: _Gauge) -> None:
         """Follow what it does now."""
+        now = self._now()
         if not (gauge.starting or gauge.serving):
             if gauge.active is not None and gauge.quiet_since is None:
-                gauge.quiet_since = self._clock.now()
+                gauge.quiet_since = now
             return
         if gauge.active is None:
-            self._activate(gauge, self._clock.now())
+            self._activate(gauge, now)
         elif gauge.quiet_since is not None:
-            now = self._clock.now()
             if self._rested(gauge.quiet_since, now):
                 self._deactivate(gauge, now)
                 self._activate(gauge, now)
             gauge.quiet_since = None
+
+    def _now(self) -> Epoch:
+        now = self._clock.now()
+        while self._lost < len(self._clock.lost):
+            fell_asleep, woke = self._clock.lost[self._lost]
+            self._lost += 1
+            self._cut_out(fell_asleep, woke)
+        return now
+
+    def _cut_out(self, fell_asleep: Epoch, woke: Epoch) -> None:
+        """Whatever is open ends where the machine fell asleep, and goes on where it woke."""
+        for gauge in self._gauges.values():
+            gauge.provisioned = self._resumed(gauge.provisioned, fell_asleep, woke)
+            if gauge.active is None:
+                continue
+            if gauge.quiet_since is not None and gauge.quiet_since <= woke:
+                self._deactivate(gauge, fell_asleep)
+            else:
+                gauge.active = self._resumed(gauge.active, fell_asleep, woke)
+        self.slept(
+            frozenset(g.provisioned.service for g in self._gauges.values()), woke - fell_asleep
+        )
+
+    def _resumed(self, interval: UsageInterval, fell_asleep: Epoch, woke: Epoch) -> UsageInterval:
+        if interval.start >= woke:
+            return interval
+        self._close(interval, fell_asleep)
+        resumed = replace(interval, start=woke, end=None)
+        self._note(resumed)
+        return resumed
 
     def _rested(self, quiet_since: Epoch, now: Epoch) -> bool:
         return now - quiet_since >= self._linger + SHORTEST_GAP
@@ -226,6 +265,10 @@ class Meter:
     def _note(self, interval: UsageInterval) -> None:
         key = (interval.service, interval.instance, interval.meter, interval.start)
         self._changed[key] = interval
+
+
+def _nobody(services: frozenset[ServiceId], seconds: float) -> None:
+    """Before the platform listens."""
 
 
 def _runs(instance: ObservedInstance) -> bool:

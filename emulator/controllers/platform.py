@@ -27,6 +27,7 @@ from emulator.controllers.router import Router
 from emulator.controllers.source import SourceWatcher
 from emulator.controllers.worker import Worker
 from emulator.decisions import cancelling, keeping, narration
+from emulator.decisions.pace import check_advance
 from emulator.model.configuration import CodeSource, Extensions, ImageSource, ServiceConfiguration
 from emulator.model.errors import (
     EngineError,
@@ -42,9 +43,10 @@ from emulator.model.operation import Operation, OperationType
 from emulator.model.service import Service, ServiceStatus
 from emulator.model.settings import Settings
 from emulator.model.source import Commit
-from emulator.ports import Doors, Ports
+from emulator.ports import Doors, Heartbeat, Ports
 
 START_OVER = 1.0  # seconds
+PATIENCE = 60.0  # seconds for what is due while the clock is advanced
 _logger = logging.getLogger(__name__)
 _S = ServiceStatus
 _T = OperationType
@@ -82,7 +84,7 @@ class Platform:
         self.bell = Bell()
         self._deployer = deployer
         self._images = LocalImages(ports.builder, settings.images, ports.registry)
-        self._image_watcher = ImageWatcher(self._images, ports.clock, self.ledgers)
+        self._image_watcher = ImageWatcher(self._images, ports.machine, self.ledgers)
         self._doors: Doors | None = None
         self._reaper = Reaper(ports, keep=settings.keep)
         self._workers: dict[ServiceId, Worker] = {}
@@ -90,6 +92,7 @@ class Platform:
         self._sources: dict[ServiceId, asyncio.Task[None]] = {}
         self._watched: dict[ServiceId, CodeSource] = {}
         self._reserved: set[tuple[str, str]] = set()
+        self._advancing = asyncio.Lock()
         self._group: asyncio.TaskGroup | None = None
         self.account: Account = open_account(
             Desk(
@@ -105,7 +108,7 @@ class Platform:
         )
         self._equipment = Equipment(
             ports=ports,
-            observatory=Observatory(ports.instances),
+            observatory=Observatory(ports.instances, ports.clock),
             meter=meter,
             limits=settings.limits,
             pace=settings.pace,
@@ -122,7 +125,8 @@ class Platform:
         last = await self.ports.store.heartbeat() or Epoch(0.0)
         async with asyncio.TaskGroup() as group:
             self._group = group
-            await self.meter.recover(await self.ports.instances.observe())
+            self.meter.slept = self._slept
+            await self.meter.recover(await self._equipment.observatory.look_at_all())
             for service in stored:
                 await self._take_up(service, last)
             group.create_task(self.meter.run())
@@ -137,8 +141,9 @@ class Platform:
         self._ledgers[service.id] = ledger
         operation = ledger.operation
         if operation is not None and operation.deadline is not None:
-            # Its time does not run while nobody works on it.
-            away = max(0.0, self.ports.clock.now() - max(last, operation.updated_at))
+            # Its time, the machine's, does not run while nobody works on it.
+            left = self.ports.clock.timeline.machine(max(last, operation.updated_at))
+            away = max(0.0, self.ports.machine.now() - left)
             await ledger.save(replace(operation, deadline=Epoch(operation.deadline + away)))
         if service.live:
             await self._employ(ledger)
@@ -196,7 +201,7 @@ class Platform:
             except Exception:
                 _logger.exception("service %s starts over", ledger.service.name)
                 await ledger.say("The emulator made a mistake here; it starts over (see its log).")
-                await self.ports.clock.sleep(START_OVER)
+                await self.ports.machine.sleep(START_OVER)
             else:
                 return
 
@@ -228,7 +233,7 @@ class Platform:
             await self._reaper.sweep(self.ledgers())
             with suppress(StoreError):  # a full disk: the next sweep is soon enough
                 await self._forget()
-            await self.ports.clock.sleep(PAUSE)
+            await self.ports.machine.sleep(PAUSE)
 
     async def _forget(self) -> None:
         for service in await self._reaper.forget(s.service for s in self.ledgers()):
@@ -238,6 +243,49 @@ class Platform:
     def ledgers(self) -> tuple[Ledger, ...]:
         """Also of services that were deleted not long ago."""
         return tuple(self._ledgers.values())
+
+    # -- time ----------------------------------------------------------------------------------
+
+    async def advance(self, seconds: float) -> Epoch:
+        """Let so much policy time pass at once; returns what time it is then.
+
+        Everything happens on the way that would have happened, at its own moment: the clock
+        leaps from one to the next, and waits there until all that is due is done.
+        """
+        check_advance(seconds)
+        clock = self.ports.clock
+        async with self._advancing:
+            goal = clock.now() + seconds
+            while clock.now() < goal:
+                dues = await self._dues()
+                now = clock.now()
+                await self._leap(min([due for due in dues if due > now], default=goal), goal)
+            await self._dues()
+            await self.meter.flush()
+            return clock.now()
+
+    async def _leap(self, to: float, goal: float) -> None:
+        clock = self.ports.clock
+        by = min(to, goal) - clock.now()
+        if by > 0:
+            later = clock.leapt(by)
+            await self.ports.store.save(later, Heartbeat(clock.now()))
+            clock.adopt(later)
+
+    async def _dues(self) -> list[Epoch]:
+        """When services will have something to do, now that they have done what they had to."""
+        dues: list[Epoch | None] = []
+        with suppress(TimeoutError):  # something takes long: its own time is not leapt over
+            async with asyncio.timeout(PATIENCE):
+                dues += [await worker.caught_up() for worker in tuple(self._workers.values())]
+        return [due for due in dues if due is not None]
+
+    def _slept(self, services: frozenset[ServiceId], seconds: float) -> None:
+        """The meter has left out what nobody was awake for: say so, once."""
+        ledgers = [self._ledgers[each] for each in services if each in self._ledgers]
+        if self._group is not None:
+            for ledger in ledgers:
+                self._group.create_task(ledger.say(narration.slept(seconds)))
 
     # -- questions -----------------------------------------------------------------------------
 

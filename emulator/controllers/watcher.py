@@ -26,7 +26,7 @@ class Vitals:
     streak: Streak = field(default_factory=Streak)
     failure: str = ""
     draining: bool = False
-    drain_deadline: Epoch | None = None
+    drain_deadline: Epoch | None = None  # the machine's
     reported: bool = False
     waited_for: bool = False
 
@@ -67,14 +67,14 @@ class HealthWatcher:
 
     async def watch(self, patient: Patient, verdict: Callable[[], None]) -> None:
         """Until the instance is gone, drained or dead; unhealthy is the last verdict."""
-        began = self._clock.now()
+        began = self._clock.steady()
         probes = 0
         while not self._done(patient):
             if not patient.resting():
                 await self._probe_once(patient, verdict)
                 probes += 1
                 if patient.vitals.streak.health is Health.UNKNOWN:
-                    await self._judge_start(patient, self._clock.now() - began)
+                    await self._judge_start(patient, self._clock.steady() - began)
                 if patient.vitals.streak.health is Health.UNHEALTHY:
                     verdict()
                     return

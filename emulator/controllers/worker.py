@@ -65,6 +65,7 @@ class Worker:
         )
         self._ports: Ports = equipment.ports
         self._clock = equipment.ports.clock
+        self._machine = equipment.ports.machine
         self._meter = equipment.meter
         self._fleet = Fleet(ledger, self.balancer, equipment, self.poke)
         self._deployer = deployer
@@ -75,6 +76,9 @@ class Worker:
         self._closed = False
         self._memory: scaling.Memory | None = None
         self._trouble = ""
+        self._due: Epoch | None = None
+        self._seen = 0
+        self._turned = Bell()
         self.reconfigured: Callable[[], None] = _nobody
         ledger.wake = self.poke
 
@@ -109,11 +113,25 @@ class Worker:
         self._fleet.stale = True
         async with self._fleet.jobs:
             while self.ledger.service.live:
-                seen = self._bell.count
+                self._seen = self._bell.count
                 timeout = await self._guarded_turn()
-                await self._bell.later(seen, timeout=timeout)
+                self._turned.ring()
+                await self._bell.later(self._seen, timeout=timeout)
             self.balancer.serve(Door.CLOSED)
             self._fleet.jobs.cancel()
+
+    async def caught_up(self) -> Epoch | None:
+        """Once all is done that policy time asks for: when it asks for more, None for never.
+
+        Builds and applications that boot are not waited for: their time is the machine's.
+        """
+        self.poke()
+        while self.ledger.service.live:
+            turns = self._turned.count
+            await self._turned.later(turns, timeout=RESYNC)
+            if self._seen == self._bell.count and not self._fleet.jobs.busy:
+                break
+        return self._due
 
     async def _guarded_turn(self) -> float:
         """A turn; an engine or a disk that fails is told once and tried again soon."""
@@ -130,7 +148,7 @@ class Worker:
 
     async def _turn(self) -> float:
         fleet = self._fleet
-        if fleet.stale or self._clock.now() - fleet.observed_at >= RESYNC:
+        if fleet.stale or self._machine.steady() - fleet.observed_at >= RESYNC:
             await fleet.observe()
         now = self._clock.now()
         await self._leave_working_tree()
@@ -142,8 +160,11 @@ class Worker:
         fleet.route()
         self.balancer.serve(self._door())
         fleet.watch()
-        dues = [d for d in (plan.due, size_due, Epoch(fleet.observed_at + RESYNC)) if d]
-        return max(0.001, min(dues) - now)
+        dues = [d for d in (plan.due, size_due) if d is not None]
+        self._due = min(dues, default=None)
+        resync = fleet.observed_at + RESYNC - self._machine.steady()
+        waits = [resync, *((due - now) / self._clock.speed for due in dues)]
+        return max(0.001, min(waits))
 
     def _situation(self, now: Epoch, size: int) -> Situation:
         operation = self.ledger.operation
@@ -154,6 +175,7 @@ class Worker:
             now=now,
             service=self.ledger.service,
             operation=operation,
+            deadline=self._deadline(operation),
             serving=self.ledger.revision(self.ledger.serving),
             target=self._revision(operation.target if operation else None),
             candidate=self._candidate(),
@@ -174,6 +196,12 @@ class Worker:
             freeze_after=self._configuration.extensions.freeze_after,
             pace=self._pace,
         )
+
+    def _deadline(self, operation: Operation | None) -> Epoch | None:
+        """Of its work; the machine's, as policy time is going on now."""
+        if operation is None or operation.deadline is None:
+            return None
+        return self._clock.at(operation.deadline)
 
     @property
     def _configuration(self) -> ServiceConfiguration:
@@ -281,7 +309,8 @@ class Worker:
         now = self._clock.now()
         limit = self._limits.build + self._limits.start + self._limits.drain
         begun = replace(
-            operation.moved(OperationStatus.IN_PROGRESS, now=now), deadline=Epoch(now + limit)
+            operation.moved(OperationStatus.IN_PROGRESS, now=now),
+            deadline=Epoch(self._machine.now() + limit),
         )
         lines = list(narration.begun(begun))
         if begun.deploys:

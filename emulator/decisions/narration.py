@@ -150,6 +150,13 @@ def finished(
     return tuple(line for line in (first, status_set(service)) if line)
 
 
+def slept(seconds: float) -> str:
+    return (
+        f"This machine slept for {seconds:.0f} s, or its clock was set ahead by as much: that time "
+        "is not metered."
+    )
+
+
 def still_waiting(instance: str, seconds: float, detail: str, limit: float) -> str:
     return (
         f"Instance {instance[:8]} is not healthy after {seconds:.0f} s ({detail}); it has "

@@ -5,9 +5,11 @@ does on AWS; work that takes longer here than there is not hurried. A cancellati
 Runner's, and nothing is waited for.
 """
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from emulator.model.errors import InvalidRequestException
 from emulator.model.identifiers import Epoch
 from emulator.model.operation import Operation, OperationStatus, OperationType
 from emulator.model.settings import Pace, PaceMode
@@ -36,11 +38,29 @@ SECONDS: Mapping[OperationType | OperationStatus, float] = MappingProxyType(
 )
 
 
+LONGEST_ADVANCE = 366 * 86400.0  # seconds
+
+
+def check_advance(seconds: object) -> float:
+    """How far the clock is to be advanced, if that can be. Raises InvalidRequestException."""
+    if isinstance(seconds, int | float) and not isinstance(seconds, bool):
+        if math.isfinite(seconds) and 0 < seconds <= LONGEST_ADVANCE:
+            return float(seconds)
+        if seconds < 0:
+            raise InvalidRequestException(
+                f"The clock only goes forward: it cannot be advanced by {seconds:g} seconds."
+            )
+    raise InvalidRequestException(
+        "Advance the clock by a number of seconds above 0, a year at most: "
+        f'{{"advance": 3600}}, not {seconds!r}.'
+    )
+
+
 def wait(pace: Pace, type_: OperationType, outcome: OperationStatus) -> float:
-    """Seconds that an operation takes at least, from the request to its end."""
+    """Seconds of policy time that an operation takes at least, from the request to its end."""
     if pace.mode is PaceMode.FAST:
         return 0.0
-    return SECONDS.get(outcome, SECONDS[type_]) / pace.speed
+    return SECONDS.get(outcome, SECONDS[type_])
 
 
 def not_before(pace: Pace, operation: Operation, outcome: OperationStatus) -> Epoch:

@@ -42,7 +42,7 @@ class Situation:
 
     `launching` counts starts under way by revision, `start_failures` holds why the engine could
     not start one; `busy` are instances with a job under way.
-    `size` is the autoscaler's word for the serving revision. `held_until` is the end of the
+    `deadline` is that of the operation's work. `size` is the autoscaler's word for the serving revision. `held_until` is the end of the
     back-off after crashes of the serving revision. `closing` tells that the service's remains
     are being removed. `candidate` is a state of the working tree that is being tried beside what
     serves (or what is committed, once that is to serve again); `developing`: working-tree mode is
@@ -52,6 +52,7 @@ class Situation:
     now: Epoch
     service: Service
     operation: Operation | None
+    deadline: Epoch | None = None
     serving: Revision | None
     target: Revision | None
     candidate: Revision | None = None
@@ -429,10 +430,10 @@ def _late(s: Situation, operation: Operation) -> bool:
 
 def _deadline(s: Situation, operation: Operation) -> Epoch | None:
     """The stored one is for the work alone: waiting for App Runner's pace comes on top."""
-    if operation.deadline is None:
+    if s.deadline is None:
         return None
     waited = pace.wait(s.pace, operation.type, OperationStatus.SUCCEEDED)
-    return Epoch(operation.deadline + waited)
+    return Epoch(s.deadline + waited)
 
 
 def _trial(s: Situation) -> tuple[Action, ...]:

@@ -66,7 +66,8 @@ class Operation:
     `commit` is the commit to deploy (None: the branch's newest, or an image);
     `target` the revision being deployed, None until it is built (a rollback names it at once);
     `automatic` tells a deployment that a commit or image caused from one that was asked for.
-    `deadline` is set when it goes IN_PROGRESS; it is for the work, not for App Runner's pace.
+    `deadline`, the machine's, is set when it goes IN_PROGRESS; it is for the work, not for App
+    Runner's pace.
     `reason` tells why it failed; while it is IN_PROGRESS, that this is already settled.
     `cancelled` tells why it has to end although it has not failed; it is the emulator's own.
     `pushed` tells a deployment that a commit caused and whose pusher waits for it.

@@ -76,7 +76,7 @@ class PaceMode(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """How long what AWS does takes at least; `speed` divides the waits of the realistic mode."""
+    """How long what AWS does takes at least; `speed` seconds of policy time pass per second."""
 
     mode: PaceMode = PaceMode.FAST
     speed: float = 1.0

@@ -16,7 +16,7 @@ from emulator.model.instance import ContainerState, Exit, ObservedInstance
 from emulator.model.revision import Revision
 from emulator.model.usage import Meter as Metered, UsageInterval
 from emulator.ports import Heartbeat
-from tests.fakes.clock import LoopClock
+from tests.fakes.clock import LoopClock, LoopPolicyClock
 from tests.fakes.store import FakeStore
 
 pytestmark = pytest.mark.looptime
@@ -53,7 +53,7 @@ class Bench:
 async def running(store=None, linger=0.0):
     clock = LoopClock()
     store = store or FakeStore()
-    meter = Meter(store, clock, linger=linger)
+    meter = Meter(store, LoopPolicyClock(clock), clock, linger=linger)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(meter.run())
         yield Bench(clock, store, meter, clock.now())
@@ -411,6 +411,7 @@ class Story:
     def __init__(self, linger: float) -> None:
         self.linger = linger
         self.clock = LoopClock()
+        self.policy = LoopPolicyClock(self.clock)
         self.store = FakeStore()
         self.machine = Machine()
         self.crashes: list[float] = []
@@ -420,7 +421,7 @@ class Story:
         await TestRecovery.save_revision(self.store)
         remaining = [(0.0, "start", A), *script]
         while remaining:
-            meter = Meter(self.store, self.clock, linger=self.linger)
+            meter = Meter(self.store, self.policy, self.clock, linger=self.linger)
             await meter.recover(self.machine.observe())
             async with asyncio.TaskGroup() as tasks:
                 run = tasks.create_task(meter.run())
@@ -469,7 +470,7 @@ class Story:
         """One last emulator sees that everything has ended."""
         for instance in self.machine.started:
             self.machine.ended.setdefault(instance, self.clock.now())
-        meter = Meter(self.store, self.clock)
+        meter = Meter(self.store, self.policy, self.clock)
         await meter.recover(self.machine.observe())
 
     async def metered(self, meter: Metered, instance: InstanceId) -> float:

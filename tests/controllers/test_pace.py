@@ -179,15 +179,17 @@ async def test_each_operation_takes_its_time(machine):
 
 async def test_speed_divides_the_time(machine):
     async with realistic(machine, speed=20) as emulator:
+        began = machine.clock.now()
         await emulator.platform.create("hello", configuration())
-        assert await ended(emulator) == ("SUCCEEDED", pytest.approx(203 / 20, abs=0.1))
+        assert await ended(emulator) == ("SUCCEEDED", pytest.approx(203, abs=SETTLING))
+        assert machine.clock.now() - began == pytest.approx(203 / 20, abs=0.5)
 
 
 async def test_work_that_takes_longer_is_waited_for(machine):
     machine.world.behaviours["sha256:app1"] = Behaviour(boot=15)
     async with realistic(machine, speed=20) as emulator:
         await emulator.platform.create("hello", configuration())
-        assert await ended(emulator) == ("SUCCEEDED", pytest.approx(15, abs=SETTLING))
+        assert await ended(emulator) == ("SUCCEEDED", pytest.approx(20 * 15, abs=20 * SETTLING))
 
 
 class TestFailure:

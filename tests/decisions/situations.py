@@ -126,6 +126,7 @@ def situation(
         now=NOW,
         service=value,
         operation=operation,
+        deadline=operation.deadline if operation else None,
         serving=serving,
         target=target,
         instances=instances,

@@ -49,7 +49,7 @@ LIFE = [
     DomainStatus.BINDING_CERTIFICATE,
     DomainStatus.ACTIVE,
 ]
-PACES = sampled_from([FAST, REALISTIC, Pace(mode=PaceMode.REALISTIC, speed=10.0)])
+PACES = sampled_from([FAST, REALISTIC, Pace(speed=10.0)])
 # The pauses of the Terraform provider between two looks (clients.md, 2.3): 0, 0.25, 0.65 …
 LOOKS = (0.0, 0.25, 0.65, 1.5, 3.1, 6.3, 12.7, 22.7, 32.7)
 
@@ -99,12 +99,11 @@ class TestDomain:
         assert domain_status(deleted, at(50), pace) is DomainStatus.DELETING
         assert domain_status(deleted, at(1000), pace) is None
 
-    def test_speed_shortens_the_realistic_steps(self):
-        tenfold = Pace(mode=PaceMode.REALISTIC, speed=10.0)
-        creating = STEPS[PaceMode.REALISTIC].domain_creating
-        just_over = at(creating / 10 + 0.01)
-        assert domain_status(DOMAIN, just_over, REALISTIC) is DomainStatus.CREATING
-        assert domain_status(DOMAIN, just_over, tenfold) is not DomainStatus.CREATING
+    def test_the_fast_steps_are_real_seconds_however_fast_policy_time_passes(self):
+        creating = STEPS[PaceMode.FAST].domain_creating
+        just_over = at(creating + 0.01)
+        assert domain_status(DOMAIN, just_over, FAST) is not DomainStatus.CREATING
+        assert domain_status(DOMAIN, just_over, Pace(speed=10.0)) is DomainStatus.CREATING
 
 
 class TestIngress:

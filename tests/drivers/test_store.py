@@ -27,6 +27,7 @@ from emulator.model.identifiers import Epoch, InstanceId, OperationId, RevisionI
 from emulator.model.operation import Operation, OperationStatus, OperationType
 from emulator.model.revision import Revision, SourceTree
 from emulator.model.service import Service, ServiceStatus
+from emulator.model.timeline import Timeline
 from emulator.model.usage import Meter, UsageInterval
 from emulator.ports import Heartbeat, Store
 from tests.fakes.store import FakeStore
@@ -166,6 +167,13 @@ class TestContract:
         await store.save(Heartbeat(Epoch(2.5)))
         assert await store.heartbeat() == 2.5
 
+    async def test_only_the_last_timeline_counts(self, store: Store):
+        assert await store.timeline() == Timeline()
+        timeline = Timeline().turned(10, 3610.5, 60.0)
+        await store.save(timeline.turned(5, 6))
+        await store.save(timeline, Heartbeat(Epoch(1.5)))
+        assert await store.timeline() == timeline
+
     async def test_forgets_every_row_of_one_service_and_none_of_another(self, store: Store):
         for number, service in enumerate((ONE, TWO)):
             await store.save(
@@ -200,6 +208,7 @@ class TestDurability:
     async def test_everything_and_the_owner_survive_a_restart(self, tmp_path):
         first = await Database.open(tmp_path)
         saved = (a_service(), a_revision(), an_operation(), an_interval())
+        await first.save(Timeline().turned(10, 3610.5, 60.0))
         await first.save(*saved, Event(service=ONE, at=Epoch(1.0), text="x"), Heartbeat(Epoch(9.0)))
         await first.close()
         again = await Database.open(tmp_path)
@@ -207,6 +216,7 @@ class TestDurability:
         assert tuple(one for (one,) in (*found, await again.usage())) == saved
         assert len(await again.events(ONE)) == 1
         assert await again.heartbeat() == 9.0
+        assert (await again.timeline()).at(11) == 3670.5
         assert again.owner == first.owner != ""
         await again.close()
 

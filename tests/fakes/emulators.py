@@ -26,7 +26,7 @@ from emulator.model.service import Service
 from emulator.model.settings import Limits, Settings
 from emulator.ports import Ports
 from tests.fakes.builder import FakeBuilder
-from tests.fakes.clock import LoopClock
+from tests.fakes.clock import LoopClock, LoopPolicyClock
 from tests.fakes.identifiers import CountingIdentifiers
 from tests.fakes.instances import FakeInstances
 from tests.fakes.logs import FakeLogs
@@ -125,6 +125,7 @@ class Machine:
         self.store = FakeStore()
         self.logs = FakeLogs()
         self.clock = LoopClock()
+        self.policy = LoopPolicyClock(self.clock)
         self.identifiers = CountingIdentifiers()
         self.instances = FakeInstances(self.world, self.clock)
         self.builder = FakeBuilder(self.world, self.clock)
@@ -135,7 +136,8 @@ class Machine:
 
     def ports(self, fuse: Fuse) -> Ports:
         return Ports(
-            clock=self.clock,
+            clock=self.policy,
+            machine=self.clock,
             identifiers=self.identifiers,
             store=Guarded(self.store, fuse),
             instances=Guarded(self.instances, fuse),
@@ -157,7 +159,12 @@ class Emulator:
         self.machine = machine
         self.fuse = Fuse(kill_at)
         ports = machine.ports(self.fuse)
-        meter = Meter(ports.store, ports.clock)
+        machine.policy.adopt(
+            machine.policy.timeline.begun(
+                machine.clock.now(), speed=settings.pace.speed, not_before=0.0
+            )
+        )
+        meter = Meter(ports.store, ports.clock, ports.machine)
         planner = Planner(ports.repository, buildpacks=BUILDPACKS, parse=yaml.load)
         self.platform = Platform(
             ports=ports,

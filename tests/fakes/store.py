@@ -23,6 +23,7 @@ from emulator.model.resources import (
 )
 from emulator.model.revision import Revision
 from emulator.model.service import Service
+from emulator.model.timeline import Timeline
 from emulator.model.usage import Meter, UsageInterval
 from emulator.ports import Change, Heartbeat
 
@@ -42,6 +43,7 @@ class FakeStore:
         self._usage: dict[UsageKey, UsageInterval] = {}
         self._resources: dict[str, Resource] = {}
         self._heartbeat: Epoch | None = None
+        self._timeline = Timeline()
         self._last_event = 0
 
     async def save(self, *changes: Change) -> None:
@@ -72,6 +74,9 @@ class FakeStore:
 
     async def heartbeat(self) -> Epoch | None:
         return self._heartbeat
+
+    async def timeline(self) -> Timeline:
+        return self._timeline
 
     async def resources(self) -> tuple[Resource, ...]:
         return tuple(self._resources.values())
@@ -111,8 +116,8 @@ class FakeStore:
             case UsageInterval():
                 key = (change.service, change.instance, change.meter, change.start)
                 self._usage[key] = change
-            case Heartbeat():
-                self._heartbeat = change.at
+            case Heartbeat() | Timeline():
+                self._note_time(change)
             case (
                 AutoScalingConfiguration()
                 | Connection()
@@ -125,6 +130,12 @@ class FakeStore:
                 self._resources[change.key] = change
             case _:
                 assert_never(change)
+
+    def _note_time(self, change: Heartbeat | Timeline) -> None:
+        if isinstance(change, Heartbeat):
+            self._heartbeat = change.at
+        else:
+            self._timeline = change
 
     def _append(self, event: Event) -> None:
         number = event.id or self._last_event + 1

@@ -234,3 +234,33 @@ async def test_leaving_working_tree_mode_answers_when_the_commit_serves(client, 
         left = await (await client.post("/_emulator/services/hello/dev/end")).json()
         assert "Dev" not in left["Emulator"]
         assert left["Emulator"]["Commit"]
+
+
+async def test_the_clock_is_advanced_and_what_happens_meanwhile_has_happened(client):
+    await deployed(client)
+    before = await (await client.get("/_emulator/clock")).json()
+    answer = await client.post("/_emulator/clock", json={"advance": 3600})
+    after = await answer.json()
+    assert after["Now"] - before["Now"] == pytest.approx(3600, abs=5)
+    assert after["Ahead"] == pytest.approx(3600, abs=5)
+    assert await (await client.get("/_emulator/services/hello/instances")).json() == []
+    young = await (await client.get("/_emulator/services/hello/events?ago=3000")).text()
+    assert young == ""
+    told = await (await client.get("/_emulator/services/hello/events?ago=3400")).text()
+    assert "no request for 300 s" in told
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"advance": -3600}, "The clock only goes forward"),
+        ({"advance": 0}, "a number of seconds above 0"),
+        ({"advance": "1h"}, "not '1h'"),
+        ({"now": 5}, 'Send {"advance": seconds}.'),
+        ({}, 'Send {"advance": seconds}.'),
+    ],
+)
+async def test_a_clock_that_is_to_go_back_is_refused(client, body, said):
+    answer = await client.post("/_emulator/clock", json=body)
+    assert answer.status == 400
+    assert said in (await answer.json())["Message"]

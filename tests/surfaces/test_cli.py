@@ -360,7 +360,7 @@ def test_followed_json_is_one_document_per_line(tmp_path):
         assert [json.loads(line) for line in followed.splitlines()] == rows
         assert json.loads(apprunner(tmp_path, "events", "hello", "--json").stdout) == rows
     first, second = fake.queries("GET services/hello/events")
-    assert (first["follow"], "since" in first, second) == ("1", True, {})
+    assert (first["follow"], first["ago"], second) == ("1", "300.0", {})
 
 
 def test_a_duration_that_is_none_is_a_usage_error(tmp_path):
@@ -542,3 +542,24 @@ def test_an_emulator_that_runs_is_not_started_again(tmp_path):
     assert result.exit_code == 0
     assert result.stdout.startswith("The emulator runs already.\n")
     assert (document["Addresses"]["Api"], document["Pid"]) == (fake.api, os.getpid())
+
+
+CLOCK = {"Now": 1.8e9 + 3725, "Machine": 1.8e9, "Ahead": 3725.0, "Speed": 60.0}
+
+
+def test_the_clock_is_shown_and_advanced(tmp_path):
+    with fake_emulator(tmp_path, **{"GET clock": CLOCK, "POST clock": CLOCK}) as fake:
+        shown = apprunner(tmp_path, "clock").stdout
+        assert shown.endswith(", 1 h 2 min ahead of the machine, passing 60 times as fast\n")
+        for written in ("90s", "15m", "1h", "1d"):
+            assert apprunner(tmp_path, "clock", "advance", written).stdout == shown
+        assert json.loads(apprunner(tmp_path, "clock", "--json").stdout) == CLOCK
+    advances = [body["advance"] for body in fake.bodies("POST clock")]
+    assert advances == [90, 900, 3600, 86400]
+
+
+@pytest.mark.parametrize("written", ["-1h", "soon", ""])
+def test_the_clock_is_advanced_by_a_duration(tmp_path, written):
+    result = apprunner(tmp_path, "clock", "advance", written)
+    assert result.exit_code == 2
+    assert f"{written!r} is not a duration such as 30s, 5m, 2h or 1d." in result.stderr

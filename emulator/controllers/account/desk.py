@@ -22,7 +22,7 @@ from emulator.model.resources import (
 )
 from emulator.model.service import Service
 from emulator.model.settings import Pace, Quotas
-from emulator.ports import Clock, Identifiers
+from emulator.ports import Identifiers, PolicyClock
 
 Tags = Mapping[str, str]
 _Kind = TypeVar("_Kind", bound=Named)
@@ -42,7 +42,7 @@ class Desk:
     """`services` are the live ones, of all Regions."""
 
     registry: Registry
-    clock: Clock
+    clock: PolicyClock
     identifiers: Identifiers
     pace: Pace
     quotas: Quotas

@@ -24,7 +24,7 @@ from emulator.model.resources import (
     Resource,
 )
 from emulator.model.service import DESCRIBABLE
-from emulator.ports import Clock, Store
+from emulator.ports import PolicyClock, Store
 
 BEGINNING = Epoch(1621310400.0)  # App Runner's first day: the built-in configuration is as old
 # The kinds whose ARN may leave out the end (service model); the others want theirs whole.
@@ -35,7 +35,7 @@ _Kind = TypeVar("_Kind", bound=Named)
 class Registry:
     """All Regions' resources; a Region has nothing of another one's."""
 
-    def __init__(self, store: Store, clock: Clock, account: str) -> None:
+    def __init__(self, store: Store, clock: PolicyClock, account: str) -> None:
         self.lock = asyncio.Lock()
         self.account = account
         self._store = store

@@ -29,6 +29,7 @@ from emulator.model.resources import (
 )
 from emulator.model.revision import Revision
 from emulator.model.service import Service
+from emulator.model.timeline import Timeline
 from emulator.model.usage import Meter, UsageInterval
 from emulator.ports import Change, Heartbeat
 
@@ -57,6 +58,7 @@ _SAVE_USAGE = """
     ON CONFLICT (service, instance, meter, started_at) DO UPDATE
     SET ended_at = excluded.ended_at, cpu = excluded.cpu, memory = excluded.memory"""
 _SAVE_HEARTBEAT = "INSERT OR REPLACE INTO heartbeat (id, at) VALUES (1, ?)"
+_SAVE_TIMELINE = "INSERT OR REPLACE INTO meta (key, value) VALUES ('timeline', ?)"
 
 _SERVICES = "SELECT document FROM service ORDER BY number"
 _REVISIONS = "SELECT document FROM revision WHERE service = ? ORDER BY number"
@@ -122,6 +124,13 @@ class Database:
     async def heartbeat(self) -> Epoch | None:
         rows = await self._rows("SELECT at FROM heartbeat")
         return Epoch(rows[0][0]) if rows else None
+
+    async def timeline(self) -> Timeline:
+        rows = await self._rows("SELECT value FROM meta WHERE key = 'timeline'")
+        try:
+            return documents.read(Timeline, rows[0][0]) if rows else Timeline()
+        except documents.DocumentError as error:
+            raise files.damaged(self.path, str(error)) from error
 
     async def resources(self) -> tuple[Resource, ...]:
         rows = await self._rows(_RESOURCES)
@@ -198,8 +207,8 @@ def _statement(change: Change) -> tuple[str, Parameters]:
             return _SAVE_EVENT, (change.id or None, change.service, change.at, text)
         case UsageInterval():
             return _SAVE_USAGE, _row(change)
-        case Heartbeat():
-            return _SAVE_HEARTBEAT, (change.at,)
+        case Heartbeat() | Timeline():
+            return _time(change)
         case (
             AutoScalingConfiguration()
             | Connection()
@@ -212,6 +221,12 @@ def _statement(change: Change) -> tuple[str, Parameters]:
             return _SAVE_RESOURCE, (change.key, type(change).__name__, documents.write(change))
         case _:
             assert_never(change)
+
+
+def _time(change: Heartbeat | Timeline) -> tuple[str, Parameters]:
+    if isinstance(change, Heartbeat):
+        return _SAVE_HEARTBEAT, (change.at,)
+    return _SAVE_TIMELINE, (documents.write(change),)
 
 
 def _document(change: Service | Revision | Operation) -> tuple[str, Parameters]:

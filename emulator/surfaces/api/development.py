@@ -55,12 +55,12 @@ def _row(news: News) -> Row:
 
 async def _logs(platform: Platform, key: str, queue: Queue) -> None:
     """Of the application and of builds."""
-    service, since = platform.ledger(key).service.id, platform.ports.clock.now()
-    async for line in platform.ports.logs.read(service, since=since, follow=True):
-        await queue.put({"At": line.at, "Log": line.text, "Stream": line.stream})
+    ports, service = platform.ports, platform.ledger(key).service.id
+    async for line in ports.logs.read(service, since=ports.machine.now(), follow=True):
+        await queue.put({"At": ports.clock.at(line.at), "Log": line.text, "Stream": line.stream})
 
 
 async def _beat(platform: Platform, queue: Queue) -> None:
     while True:
-        await platform.ports.clock.sleep(HEARTBEAT)
+        await platform.ports.machine.sleep(HEARTBEAT)
         await queue.put({"At": platform.ports.clock.now()})

@@ -35,7 +35,7 @@ class AwsEndpoint:
     def __init__(self, platform: Platform) -> None:
         settings = platform.settings
         self._platform = platform
-        self._signatures = Signatures(settings.auth, platform.ports.clock)
+        self._signatures = Signatures(settings.auth, platform.ports.machine)
         self._neighbours = neighbours.Neighbours(settings.upstream, settings.account)
         self._dialects = (APP_RUNNER, ECR) if platform.ports.registry else (APP_RUNNER,)
         self._protocols: dict[str, Protocol] = {}

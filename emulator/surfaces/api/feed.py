@@ -28,9 +28,9 @@ async def _build_lines(
     platform: Platform, ledger: Ledger, operation: Operation, queue: Queue
 ) -> None:
     stream = f"deployment/{operation.deployment_id}"
-    logs = platform.ports.logs
-    async for line in logs.read(ledger.service.id, prefix=stream, follow=True):
-        await queue.put({"At": line.at, "Log": line.text})
+    ports = platform.ports
+    async for line in ports.logs.read(ledger.service.id, prefix=stream, follow=True):
+        await queue.put({"At": ports.clock.at(line.at), "Log": line.text})
 
 
 async def _event_lines(

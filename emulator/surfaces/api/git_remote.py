@@ -40,7 +40,7 @@ class GitRemote:
 
     def __init__(self, platform: Platform, repositories: PushedRepositories) -> None:
         self._repositories = repositories
-        self._clock = platform.ports.clock
+        self._clock = platform.ports.machine
         self._pushes = Pushes(platform, repositories)
         self._telling: set[asyncio.Task[None]] = set()
 

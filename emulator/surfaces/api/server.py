@@ -40,6 +40,7 @@ LONGEST_NAME = 32  # characters of an auto scaling configuration's name (service
 LOOPBACK = {"localhost", "127.0.0.1", "[::1]", "::1"}
 PUSHED = "/_emulator/registry/events"
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+CLOCK = "/_emulator/clock"
 BODY_LIMIT = 8 * 1024 * 1024
 Answer = Awaitable[tuple[Service, Operation]]
 
@@ -74,6 +75,7 @@ class Api:
         get("/_emulator/metrics", self.metrics)
         post("/_emulator/stop", self.stop)
         post(PUSHED, self.hear_of_pushes)
+        app.router.add_routes([web.get(CLOCK, self.clock), web.post(CLOCK, self.advance)])
         get("/_emulator/services", self.list)
         get("/_emulator/services/{key}", self.describe)
         post("/_emulator/services/{key}", self.deploy)
@@ -190,7 +192,18 @@ class Api:
         rows = [views.connection(value, account.connections.status(value)) for value in live]
         return web.json_response(rows)
 
+    async def clock(self, _: web.Request) -> web.Response:
+        return web.json_response(views.clock(self._platform))
+
     # -- requests ------------------------------------------------------------------------------
+
+    async def advance(self, request: web.Request) -> web.Response:
+        """`{"advance": seconds}`; answers once all has happened that happens in that time."""
+        members = await _members(request)
+        if members.keys() != {"advance"}:
+            raise InvalidRequestException('Send {"advance": seconds}.')
+        await self._platform.advance(members["advance"])
+        return web.json_response(views.clock(self._platform))
 
     async def authorize(self, request: web.Request) -> web.Response:
         """What a click in AWS's console does."""
@@ -279,7 +292,7 @@ class Api:
     async def events(self, request: web.Request) -> web.StreamResponse:
         ledger = self._ledger(request)
         follow = request.query.get("follow") == "1"
-        since = float(request.query.get("since", "0"))
+        since = self._since(request) or 0.0
 
         async def rows() -> AsyncGenerator[dict[str, Any]]:
             async for event in self._platform.events(ledger, follow=follow):
@@ -288,19 +301,28 @@ class Api:
 
         return await _stream(request, rows())
 
+    def _since(self, request: web.Request) -> Epoch | None:
+        """`ago` seconds of policy time."""
+        ago = request.query.get("ago")
+        try:
+            return Epoch(self._platform.ports.clock.now() - float(ago)) if ago else None
+        except ValueError as error:
+            raise InvalidRequestException(f"ago={ago!r} is no number of seconds.") from error
+
     async def logs(self, request: web.Request) -> web.StreamResponse:
         ledger = self._ledger(request)
         query = request.query
-        since = Epoch(float(query["since"])) if "since" in query else None
+        since, clock = self._since(request), self._platform.ports.clock
+        machine_since = None if since is None else clock.timeline.machine(since)
         follow = query.get("follow") == "1"
         prefix = query.get("stream", "")
 
         async def rows() -> AsyncGenerator[dict[str, Any]]:
             source = self._platform.ports.logs.read(
-                ledger.service.id, prefix=prefix, since=since, follow=follow
+                ledger.service.id, prefix=prefix, since=machine_since, follow=follow
             )
             async for line in source:
-                yield {"At": line.at, "Stream": line.stream, "Text": line.text}
+                yield {"At": clock.at(line.at), "Stream": line.stream, "Text": line.text}
 
         return await _stream(request, rows())
 

@@ -355,3 +355,10 @@ def listed(platform: Platform, ledger: Ledger) -> View:
         "ServiceArn": value.arn,
         "Dev": ledger.dev is not None,
     }
+
+
+def clock(platform: Platform) -> View:
+    """What time it is for idle windows, metering and the event log, and on the machine."""
+    ports = platform.ports
+    now, machine = ports.clock.now(), ports.machine.now()
+    return {"Now": now, "Machine": machine, "Ahead": now - machine, "Speed": ports.clock.speed}

@@ -256,7 +256,7 @@ async def get_authorization_token(call: Call) -> Answer:
     token = base64.b64encode(f"{USER}:{ports.identifiers.hexadecimal()}".encode()).decode()
     data = {
         "authorizationToken": token,
-        "expiresAt": ports.clock.now() + TOKEN_SECONDS,
+        "expiresAt": ports.machine.now() + TOKEN_SECONDS,
         "proxyEndpoint": f"http://{_repositories(call).address}",
     }
     return {"authorizationData": [data]}
