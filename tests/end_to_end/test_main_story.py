@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 
 import pytest
 
@@ -49,15 +50,26 @@ def test_from_a_commit_to_an_answer_and_to_the_bill(emulator, sample):
     assert emulator.networks() == []
 
 
-def test_freezes_goes_to_zero_and_wakes(emulator, sample):
-    tags = ("--tag", "emulator:freeze-after=1", "--tag", "emulator:scale-to-zero-after=4")
-    emulator.run("deploy", str(sample.path), *tags)
+def test_after_fifteen_idle_minutes_it_is_at_zero_wakes_and_the_bill_says_so(emulator, sample):
+    """An hour in two seconds, on real containers."""
+    zero_after = ("--no-auto-deploy", "--tag", "emulator:scale-to-zero-after=900")
+    emulator.run("deploy", str(sample.path), *zero_after)
     port = emulator.port()
-    until(lambda: emulator.states() == ["frozen"])
+    emulator.run("clock", "advance", "11s")
+    assert emulator.states() == ["frozen"]
     assert get(port)[0] == 200
-    until(lambda: emulator.states() == [])
+    began = time.perf_counter()
+    emulator.run("clock", "advance", "1h")
+    assert time.perf_counter() - began < 30  # not an hour
+    assert emulator.states() == []
+    assert "no request for 900 s: scaled to zero" in emulator.events()
     assert get(port) == (200, "Hello from version 1!\n")
-    assert "scaled to zero" in emulator.events()
+    first = next(row for row in emulator.json("usage", "hello") if row["Meter"] == "provisioned")
+    assert first["Seconds"] == pytest.approx(911, abs=15)
+    # 1 vCPU, 2 GB: an hour of memory, which App Runner keeps, and a minute of vCPU each for the
+    # start, the request to the frozen one and the start from zero, which its request prolongs.
+    expected = 3611 * 2 * 0.007 / 3600 + 3 * 60 * 0.064 / 3600
+    assert emulator.json("cost", "hello")["Total"] == pytest.approx(expected, rel=0.05)
 
 
 def test_a_request_body_survives_the_way_from_zero(emulator, sample):
