@@ -126,6 +126,7 @@ class Machine:
         self.logs = FakeLogs()
         self.clock = LoopClock()
         self.policy = LoopPolicyClock(self.clock)
+        self.world.now = self.policy.now
         self.identifiers = CountingIdentifiers()
         self.instances = FakeInstances(self.world, self.clock)
         self.builder = FakeBuilder(self.world, self.clock)

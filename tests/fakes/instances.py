@@ -1,6 +1,7 @@
 """The engine's instances in memory; passes the real driver's contract tests."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
@@ -57,8 +58,10 @@ class FakeInstances:
             raise EngineError("an instance never starts twice")
         if container.seen.fingerprint != revision.fingerprint:
             raise EngineError("the standby does not fit the revision")
+        asked = self.world.now()
         await self.clock.sleep(self.start_time)
         now = self.clock.now()
+        self.world.lives[instance] = [asked, math.inf]
         behaviour = self.world.behaviour(revision)
         self._ports += 1
         container.revision = revision
@@ -111,6 +114,7 @@ class FakeInstances:
             state=ContainerState.EXITED,
             exit=Exit(code=143, at=self.clock.now()),
         )
+        self.world.end(instance)
 
     async def remove(self, instance: InstanceId) -> None:
         await self._call()

@@ -34,7 +34,9 @@ class Container:
 
 @dataclass(slots=True)
 class World:
-    """Everything the engine holds; `behaviour` decides by revision."""
+    """Everything the engine holds; `behaviour` decides by revision. `lives` has when each
+    instance was asked to start and when its process ended, by `now`, for ever.
+    """
 
     containers: dict[InstanceId, Container] = field(default_factory=dict)
     images: dict[str, str] = field(default_factory=dict)
@@ -44,6 +46,13 @@ class World:
     changed: list[Callable[[ServiceId], None]] = field(default_factory=list)
     tagged: list[Callable[[str | None], None]] = field(default_factory=list)
     most_at_once: int = 0
+    lives: dict[InstanceId, list[float]] = field(default_factory=dict)
+    now: Callable[[], float] = field(default=lambda: 0.0)
+
+    def end(self, instance: InstanceId) -> None:
+        """The truth that metering is held against."""
+        if instance in self.lives:
+            self.lives[instance][1] = min(self.lives[instance][1], self.now())
 
     def behaviour(self, revision: Revision) -> Behaviour:
         tree = revision.source.tree if revision.source and not revision.commit else ""
@@ -62,6 +71,7 @@ class World:
         container.seen = replace(
             container.seen, state=ContainerState.EXITED, exit=Exit(code=code, at=Epoch(at))
         )
+        self.end(container.seen.id)
         self.tell(container.seen.service)
 
     def tell(self, service: ServiceId) -> None:
