@@ -7,7 +7,9 @@ the rules are the emulator's own.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import assert_never
 
 from emulator.model.configuration import AutoScaling
 from emulator.model.identifiers import Epoch
@@ -54,16 +56,82 @@ def decide(
     memory: Memory,
 ) -> Decision:
     """The size for this moment; feed `memory` back in at the next decision."""
+    allowed = min(memory.size, scaling.max_size)  # MaxSize may be another one by now
+    bounded = clamp(want(load.demand, scaling), scaling)
+    verdict, kept, due = delay(
+        now, bounded, load, zero_after=zero_after, memory=replace(memory, size=allowed)
+    )
+    if allowed < memory.size and verdict in {Verdict.FOLLOW, Verdict.WAIT}:
+        verdict = Verdict.FORBIDDEN
+    reason = explain(verdict, load.demand, scaling=scaling, zero_after=zero_after, memory=kept)
+    return Decision(size=kept.size, reason=reason, memory=kept, due=due)
+
+
+def want(demand: int, scaling: AutoScaling) -> int:
+    """As many instances as have room for all of `demand`."""
+    return math.ceil(demand / scaling.max_concurrency)
+
+
+def clamp(wanted: int, scaling: AutoScaling) -> int:
+    """MinSize are always provisioned, MaxSize are the most that ever serve."""
+    return min(max(wanted, scaling.min_size), scaling.max_size)
+
+
+class Verdict(StrEnum):
+    """What was decided about the size that is wanted."""
+
+    FOLLOW = "follow"  # at once: that is needed now
+    ZERO = "zero"  # nobody came for long enough
+    REST = "rest"  # nobody has come since
+    WAIT = "wait"  # less would do, but not for long enough yet
+    NEEDED = "needed"  # the whole window is over, and in it all were needed
+    SHRINK = "shrink"  # the whole window is over, and less was enough
+    FORBIDDEN = "forbidden"  # MaxSize was made smaller
+
+
+def delay(
+    now: Epoch, bounded: int, load: Load, *, zero_after: float | None, memory: Memory
+) -> tuple[Verdict, Memory, Epoch | None]:
+    """More at once, less after a window; with what to remember, and when to look again."""
     zero_at = _zero_at(load, zero_after)
     if zero_at is not None and now >= zero_at:
-        return _decision(now, 0, f"no request for {zero_after:g} s: scaled to zero", due=None)
-    wanted = _wanted(load.demand, scaling)
+        return Verdict.ZERO, Memory(size=0, enough=0, since=now), None
     if memory.size == 0 and not load.demand and zero_after is not None:
-        return _decision(now, 0, "at zero, waiting for a request", due=None)
-    if wanted >= memory.size:
-        reason = _explain(load.demand, wanted, scaling)
-        return _decision(now, wanted, reason, due=zero_at)
-    return _scale_in(now, wanted, memory, zero_at)
+        return Verdict.REST, Memory(size=0, enough=0, since=now), None
+    if bounded >= memory.size:
+        return Verdict.FOLLOW, Memory(size=bounded, enough=0, since=now), zero_at
+    enough = max(memory.enough, bounded)
+    window_ends = Epoch(memory.since + SCALE_IN_WINDOW)
+    if now < window_ends:
+        due = window_ends if zero_at is None else min(window_ends, zero_at)
+        return Verdict.WAIT, replace(memory, enough=enough), due
+    verdict = Verdict.NEEDED if enough >= memory.size else Verdict.SHRINK
+    return verdict, Memory(size=min(enough, memory.size), enough=0, since=now), zero_at
+
+
+def explain(
+    verdict: Verdict, demand: int, *, scaling: AutoScaling, zero_after: float | None, memory: Memory
+) -> str:
+    """Why, in words and numbers; `memory` as the decision leaves it."""
+    match verdict:
+        case Verdict.ZERO:
+            reason = f"no request for {zero_after:g} s: scaled to zero"
+        case Verdict.REST:
+            reason = "at zero, waiting for a request"
+        case Verdict.FOLLOW:
+            reason = _explain_need(demand, scaling)
+        case Verdict.WAIT:
+            reason = f"{memory.enough} would do: waiting out the scale-in window"
+        case Verdict.NEEDED:
+            reason = f"{memory.size} were needed in the last {SCALE_IN_WINDOW:g} s"
+        case Verdict.SHRINK:
+            were = "was" if memory.size == 1 else "were"
+            reason = f"{memory.size} {were} enough for {SCALE_IN_WINDOW:g} s"
+        case Verdict.FORBIDDEN:
+            reason = f"no more than {scaling.max_size} may serve (MaxSize)"
+        case _:
+            assert_never(verdict)
+    return reason
 
 
 def _zero_at(load: Load, zero_after: float | None) -> Epoch | None:
@@ -72,33 +140,13 @@ def _zero_at(load: Load, zero_after: float | None) -> Epoch | None:
     return Epoch(load.idle_since + zero_after)
 
 
-def _wanted(demand: int, scaling: AutoScaling) -> int:
-    wanted = math.ceil(demand / scaling.max_concurrency)
-    return min(max(wanted, scaling.min_size), scaling.max_size)
-
-
-def _explain(demand: int, wanted: int, scaling: AutoScaling) -> str:
-    if wanted == scaling.max_size and demand > wanted * scaling.max_concurrency:
-        return f"{demand} requests, but no more than {wanted} instances (MaxSize)"
-    if wanted == scaling.min_size:
-        return f"{wanted} provisioned (MinSize)"
-    return f"{demand} requests at {scaling.max_concurrency} each need {wanted}"
-
-
-def _decision(now: Epoch, size: int, reason: str, *, due: Epoch | None) -> Decision:
-    memory = Memory(size=size, enough=0, since=now)
-    return Decision(size=size, reason=reason, memory=memory, due=due)
-
-
-def _scale_in(now: Epoch, wanted: int, memory: Memory, zero_at: Epoch | None) -> Decision:
-    enough = max(memory.enough, wanted)
-    window_ends = Epoch(memory.since + SCALE_IN_WINDOW)
-    if now < window_ends:
-        kept = Memory(size=memory.size, enough=enough, since=memory.since)
-        due = window_ends if zero_at is None else min(window_ends, zero_at)
-        reason = f"{wanted} would do: waiting out the scale-in window"
-        return Decision(size=memory.size, reason=reason, memory=kept, due=due)
-    if enough >= memory.size:
-        return _decision(now, memory.size, f"{enough} were needed in the last window", due=zero_at)
-    reason = f"{enough} were enough for {SCALE_IN_WINDOW:g} s"
-    return _decision(now, enough, reason, due=zero_at)
+def _explain_need(demand: int, scaling: AutoScaling) -> str:
+    wanted = want(demand, scaling)
+    plural, need = ("", "needs") if demand == 1 else ("s", "need")
+    needed = f"{demand} request{plural} at {scaling.max_concurrency} each {need} {wanted}"
+    if wanted > scaling.max_size:
+        return f"{needed}, but no more than {scaling.max_size} may serve (MaxSize)"
+    if wanted >= scaling.min_size:
+        return needed
+    provisioned = f"{scaling.min_size} provisioned (MinSize)"
+    return f"{provisioned}; {needed}" if demand else provisioned

@@ -1,8 +1,11 @@
 """How many instances, and why."""
 
+import math
+
+import pytest
 from hypothesis import given, strategies as st
 
-from emulator.decisions.scaling import SCALE_IN_WINDOW, Load, Memory, decide
+from emulator.decisions.scaling import SCALE_IN_WINDOW, Load, Memory, clamp, decide, want
 from emulator.model.configuration import AutoScaling
 
 SCALING = AutoScaling(max_concurrency=10, min_size=1, max_size=5)
@@ -89,3 +92,89 @@ def test_constant_load_does_not_flap(demand, steps):
 @given(base=st.integers(1, 50), more=st.integers(0, 50))
 def test_more_demand_never_means_fewer_instances(base, more):
     assert run(0.0, base + more, memory(1)).size >= run(0.0, base, memory(1)).size
+
+
+def follow(demands, *, step, current=None, zero_after=None, scaling=SCALING):
+    """The sizes that a series of demands leads to, `step` seconds apart, and the last memory."""
+    current = current or memory(scaling.min_size)
+    sizes = []
+    for n, demand in enumerate(demands):
+        decision = run(
+            n * step, demand, current, idle_since=None, zero_after=zero_after, scaling=scaling
+        )
+        sizes.append(decision.size)
+        current = decision.memory
+    return sizes
+
+
+@given(
+    middle=st.integers(0, 40),
+    swing=st.integers(0, 40),
+    period=st.floats(1.0, SCALE_IN_WINDOW),
+    looks=st.integers(2, 40),
+)
+def test_a_swinging_load_does_not_make_it_flap(middle, swing, period, looks):
+    """A swing that is over within a window keeps the size that its crest needs."""
+    wave = [middle + swing * math.sin(2 * math.pi * n / looks) for n in range(looks)]
+    demands = [max(0, round(demand)) for demand in wave]
+    times = math.ceil(4 * SCALE_IN_WINDOW / period)
+    sizes = follow(demands * times, step=period / looks)
+    assert set(sizes[looks:]) == {clamp(want(max(demands), SCALING), SCALING)}
+
+
+@given(
+    before=st.lists(st.integers(0, 200), max_size=20),
+    demand=st.integers(0, 200),
+    step=st.floats(0.5, 30.0),
+)
+def test_it_settles_on_what_a_constant_load_needs(before, demand, step):
+    after = math.ceil(2 * SCALE_IN_WINDOW / step) + 2
+    sizes = follow([*before, *[demand] * after], step=step)
+    assert sizes[-1] == clamp(want(demand, SCALING), SCALING)
+    settled = sizes[len(before) :]
+    assert settled == sorted(settled, reverse=settled[0] > settled[-1])
+
+
+@given(
+    pairs=st.lists(st.tuples(st.integers(0, 100), st.integers(0, 100)), max_size=20),
+    size=st.integers(1, 5),
+)
+def test_more_load_all_along_never_means_fewer_instances(pairs, size):
+    less = follow([a for a, _ in pairs], step=7.0, current=memory(size))
+    more = follow([a + b for a, b in pairs], step=7.0, current=memory(size))
+    assert all(a <= b for a, b in zip(less, more, strict=True))
+
+
+@given(observed=st.integers(0, 5), demand=st.integers(0, 50), after=st.floats(0, 59.9))
+def test_what_an_emulator_finds_at_its_start_is_kept_until_it_knows_a_window(
+    observed, demand, after
+):
+    assert run(after, demand, memory(observed), zero_after=None).size >= observed
+
+
+@pytest.mark.parametrize(
+    ("demand", "before", "reason"),
+    [
+        (1, 0, "1 request at 10 each needs 1"),
+        (25, 1, "25 requests at 10 each need 3"),
+        (99, 1, "99 requests at 10 each need 10, but no more than 5 may serve (MaxSize)"),
+        (0, 1, "1 provisioned (MinSize)"),
+        (5, 3, "1 would do: waiting out the scale-in window"),
+        (5, 9, "no more than 5 may serve (MaxSize)"),
+    ],
+)
+def test_each_decision_says_why_in_numbers(demand, before, reason):
+    assert run(1.0, demand, memory(before)).reason == reason
+
+
+def test_the_end_of_a_window_says_what_was_needed_in_it():
+    at_the_end = run(60.0, 5, Memory(size=3, enough=2, since=0.0))
+    assert (at_the_end.size, at_the_end.reason) == (2, "2 were enough for 60 s")
+    still = run(60.0, 5, Memory(size=3, enough=3, since=0.0))
+    assert (still.size, still.reason) == (3, "3 were needed in the last 60 s")
+
+
+def test_min_size_counts_with_the_load_beneath_it():
+    wide = AutoScaling(max_concurrency=10, min_size=3, max_size=5)
+    decision = run(0.0, 12, memory(0), scaling=wide)
+    assert decision.reason == "3 provisioned (MinSize); 12 requests at 10 each need 2"
