@@ -21,7 +21,7 @@ from emulator.model.revision import Revision
 from emulator.model.service import Service
 from emulator.model.source import Commit, Submodule, TreeFile
 from emulator.model.timeline import Timeline
-from emulator.model.usage import UsageInterval
+from emulator.model.usage import Consumption, UsageInterval
 
 
 class Clock(Protocol):
@@ -202,6 +202,10 @@ class Instances(Protocol):
 
     async def listening(self, instance: InstanceId) -> tuple[Endpoint, ...]:
         """The TCP sockets its process listens on, inside; empty where that cannot be known."""
+        ...
+
+    async def consumption(self, instance: InstanceId) -> Consumption | None:
+        """What it really uses; None for one that does not run."""
         ...
 
     def changes(self) -> AsyncIterator[ServiceId | None]:
@@ -397,10 +401,11 @@ class PushedRepositories(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """`detail` says what went wrong, in words."""
+    """`detail` says what went wrong, in words; `connected` whether anybody took the connection."""
 
     healthy: bool
     detail: str = ""
+    connected: bool = True
 
 
 class Probe(Protocol):

@@ -7,6 +7,7 @@ import click
 
 from emulator.cli import context, deployments, instances, terminal
 from emulator.cli.client import require, service
+from emulator.decisions.cold_start import in_words
 
 UNITS = 1024
 
@@ -32,6 +33,8 @@ def _show(described: Mapping[str, Any]) -> None:
     click.echo(f"  {_source(described['SourceConfiguration'])}")
     click.echo(f"  {_size(described['InstanceConfiguration'])} per instance\n")
     instances.show(described["Emulator"]["Instances"])
+    if start := described["Emulator"].get("LastStart"):
+        click.echo(f"  {_start(start)}")
     click.echo()
     deployments.show(described["Emulator"]["Deployments"])
 
@@ -57,3 +60,8 @@ def _source(source: Mapping[str, Any]) -> str:
 
 def _size(size: Mapping[str, str]) -> str:
     return f"{int(size['Cpu']) / UNITS:g} vCPU, {int(size['Memory']) / UNITS:g} GB"
+
+
+def _start(start: Mapping[str, Any]) -> str:
+    phases = in_words((name, ms / 1000) for name, ms in start["Phases"].items())
+    return f"last start {terminal.moment(start['At'])}: {phases}"

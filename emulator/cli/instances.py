@@ -31,8 +31,16 @@ def show(found: Sequence[Mapping[str, Any]]) -> None:
             i.get("Revision", ""),
             i["InFlight"],
             terminal.moment(i.get("StartedAt")),
-            i.get("Failure") or i.get("Exit") or "",
+            _checks(i.get("Checks", ())),
+            i.get("Failure") or i.get("Exit") or i.get("Because") or "",
         )
         for i in found
     ]
-    terminal.table(("INSTANCE", "STATE", "REVISION", "IN FLIGHT", "STARTED", ""), rows)
+    terminal.table(("INSTANCE", "STATE", "REVISION", "IN FLIGHT", "STARTED", "CHECKS", ""), rows)
+
+
+def _checks(found: Sequence[Mapping[str, Any]]) -> str:
+    """The last health checks, oldest first: one sign each, and what the last failure was."""
+    signs = "".join("+" if each["Healthy"] else "-" for each in found)
+    failure = next((f" {c['Detail']}" for c in reversed(found) if not c["Healthy"]), "")
+    return f"{signs}{failure}"

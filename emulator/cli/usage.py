@@ -19,7 +19,8 @@ def command(name: str, *, as_json: bool) -> None:
     if as_json:
         terminal.document(rows)
         return
-    terminal.table(("METER", "INSTANCE", "FROM", "TO", "SECONDS", "SIZE"), map(_row, rows))
+    header = ("METER", "INSTANCE", "FROM", "TO", "SECONDS", "SIZE", "REALLY USED")
+    terminal.table(header, map(_row, rows))
     for meter, seconds in _totals(rows).items():
         click.echo(f"{meter}: {seconds:.1f} s in all")
 
@@ -33,7 +34,16 @@ def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
         terminal.moment(row["End"]) or "now",
         f"{row['Seconds']:.1f}",
         size,
+        _observed(row),
     )
+
+
+def _observed(row: Mapping[str, Any]) -> str:
+    """By an instance that runs now, since its start."""
+    if "ObservedCpuSeconds" not in row:
+        return ""
+    megabytes = row["ObservedMemoryBytes"] / 2**20
+    return f"{row['ObservedCpuSeconds']:.1f} vCPU-seconds, {megabytes:.0f} MB"
 
 
 def _totals(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from emulator.decisions.admission import Door, Refusal, give_up, pick, refuse
+from emulator.decisions.cold_start import Birth, Phase, of_request
 from emulator.model.identifiers import Epoch, InstanceId
 from emulator.model.instance import Endpoint
 from emulator.ports import PolicyClock
@@ -22,11 +23,12 @@ BACK_OFF = 0.5  # seconds for which an instance that could not be dialled is set
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """An instance that may be picked."""
+    """An instance that may be picked; `birth` of one that has just come."""
 
     instance: InstanceId
     endpoint: Endpoint
     frozen: bool = False
+    birth: Birth | None = None
 
 
 class Refused(Exception):  # noqa: N818 - an outcome, not a fault
@@ -44,6 +46,7 @@ class Slot:
     __slots__ = (
         "active",
         "aside",
+        "birth",
         "endpoint",
         "frozen",
         "idle_since",
@@ -57,6 +60,7 @@ class Slot:
         self.instance = target.instance
         self.endpoint = target.endpoint
         self.frozen = target.frozen
+        self.birth = target.birth  # until a request has told of it
         self.in_flight = 0
         self.active = False
         self.routed = True
@@ -84,7 +88,20 @@ class Lease:
     a frozen process, so dial at once, but give up when this future fails.
     """
 
-    __slots__ = ("_balancer", "_held", "_slot", "cold", "endpoint", "instance", "thawing")
+    __slots__ = (
+        "_asked",
+        "_balancer",
+        "_birth",
+        "_granted",
+        "_held",
+        "_slot",
+        "_thawed_at",
+        "cold",
+        "endpoint",
+        "instance",
+        "thawing",
+        "warm",
+    )
 
     def __init__(self, balancer: "Balancer", slot: Slot) -> None:
         self.cold = False  # the request came when no instance was routed
@@ -94,6 +111,39 @@ class Lease:
         self.instance = slot.instance
         self.endpoint = slot.endpoint
         self.thawing = slot.thawing
+        self.warm = slot.thawing is None  # until it turns out that the request waited for it
+        self._birth: Birth | None = None
+        self._thawed_at: float | None = None
+        self._asked = self._granted = 0.0
+        if slot.thawing is not None:
+            self._asked = self._granted = asyncio.get_running_loop().time()
+            slot.thawing.add_done_callback(self._note_thaw)
+
+    def _note_thaw(self, _: "asyncio.Future[None]") -> None:
+        self._thawed_at = asyncio.get_running_loop().time()
+
+    def waited(self, since: float) -> None:
+        """The request was in the queue; it is the first to tell of an instance that came for it."""
+        self.warm = False
+        self._asked, self._granted = since, asyncio.get_running_loop().time()
+        self._birth, self._slot.birth = self._slot.birth, None
+
+    def answered(self) -> tuple[Phase, ...]:
+        """The first byte of the answer is here: where the time went, for one that is not `warm`."""
+        phases = of_request(
+            asked=self._asked,
+            granted=self._granted,
+            birth=self._birth,
+            thawed=self._thawed_at,
+            answered=asyncio.get_running_loop().time(),
+        )
+        self._tell(phases)
+        return phases
+
+    def _tell(self, phases: tuple[Phase, ...]) -> None:
+        if self._birth is not None:
+            self._birth = None
+            self._balancer.cold_start(self.instance, phases)
 
     @property
     def ready(self) -> Awaitable[None]:
@@ -114,6 +164,8 @@ class Lease:
         """The request has ended; a second call does nothing."""
         if self._held:
             self._held = False
+            if self._birth is not None:  # it never had an answer
+                self._tell(of_request(asked=self._asked, granted=self._granted, birth=self._birth))
             self._balancer._release(self._slot)  # noqa: SLF001 - two halves of one class
 
     def failed(self) -> None:
@@ -133,7 +185,9 @@ class Balancer:
     service's worker should look. `thaw(instance)` is called when a request goes to a frozen
     instance, perhaps while the freeze that `rest` allowed is still under way: it must come after
     it. `activity(instance, active)` is called when an instance's first request starts and when its
-    last one ends. None of the three may call back into the balancer. `queue_wait` in seconds.
+    last one ends; `cold_start(instance, phases)` for the request that an instance came for, and
+    `refused(refusal)` for each that finds no room. None of them may call back into the balancer.
+    `queue_wait` in seconds.
     """
 
     def __init__(  # noqa: PLR0913 - what the service's worker wires up, once
@@ -154,6 +208,8 @@ class Balancer:
         self.last_activity: Epoch | None = None
         self.total_in_flight = 0
         self.door = Door.OPEN
+        self.cold_start: Callable[[InstanceId, tuple[Phase, ...]], None] = _nobody
+        self.refused: Callable[[Refusal], None] = _nobody
         self._clock = clock
         self._max_concurrency = max_concurrency
         self._queue_limit = queue_limit
@@ -275,6 +331,7 @@ class Balancer:
                 return self._lease(slot)
         refusal = refuse(door=self.door, waiting=len(self._waiters), queue_limit=self._queue_limit)
         if refusal is not None:
+            self.refused(refusal)
             raise _refused(refusal)
         return await self._wait(self.queue_wait if within is None else min(within, self.queue_wait))
 
@@ -299,7 +356,9 @@ class Balancer:
         return None if slot is None else self._lease(slot)
 
     async def _wait(self, within: float) -> Lease:
-        waiter: asyncio.Future[Lease | Refused] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        waiter: asyncio.Future[Lease | Refused] = loop.create_future()
         self._waiters[waiter] = None
         cold = not self._routed
         self._note_demand()
@@ -320,6 +379,7 @@ class Balancer:
         if isinstance(outcome, Refused):
             raise outcome
         outcome.cold = cold
+        outcome.waited(began)
         return outcome
 
     @property
@@ -327,7 +387,9 @@ class Balancer:
         return sum(slot.routed for slot in self._slots.values())
 
     def _in_vain(self, waited: float) -> Refused:
-        return _refused(give_up(instances=self._routed, waited=waited))
+        refusal = give_up(instances=self._routed, waited=waited)
+        self.refused(refusal)
+        return _refused(refusal)
 
     def _pick(self) -> Slot | None:
         """What was drawn for a request stays drawn while it is as good as any: drawing again
@@ -429,6 +491,10 @@ class Balancer:
     def __repr__(self) -> str:
         slots = ", ".join(map(repr, self._slots.values()))
         return f"<Balancer {self.door} {self.waiting} waiting [{slots}]>"
+
+
+def _nobody(*_: object) -> None:
+    """Before the worker listens."""
 
 
 async def _completed(work: Awaitable[None]) -> None:

@@ -15,6 +15,7 @@ from emulator.controllers.meter import Meter
 from emulator.controllers.observatory import Observatory
 from emulator.controllers.watcher import HealthWatcher, Patient, Vitals
 from emulator.decisions import narration
+from emulator.decisions.cold_start import Birth, Phase, of_instance
 from emulator.decisions.health import Streak, back_off
 from emulator.model.errors import EngineError, EngineUnavailableError
 from emulator.model.identifiers import Epoch, InstanceId, RevisionId
@@ -24,6 +25,7 @@ from emulator.model.settings import Limits, Pace
 from emulator.ports import Ports
 
 CALM = 120.0  # seconds without a crash that end a crash loop
+STARTED = 3  # moments of a birth: began, created, started
 AWAY_PAUSE = 1.0  # seconds before an engine that is away is asked again
 
 
@@ -34,6 +36,15 @@ class Crashes:
     count: int = 0
     last: float = float("-inf")
     held_until: Epoch | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """How an instance came, the last time that one was needed."""
+
+    at: Epoch
+    instance: InstanceId
+    phases: tuple[Phase, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +73,7 @@ class Fleet:
         self.preparing = False
         self.warm: set[InstanceId] = set()  # of the standbys, by how they were asked for
         self.crashes = Crashes()
+        self.last_start: Start | None = None
         self._ledger = ledger
         self._equipment = equipment
         self._clock = equipment.ports.clock
@@ -71,6 +83,7 @@ class Fleet:
         self.jobs = Jobs(ledger, self._machine, self._job_done)
         self._watcher = HealthWatcher(
             clock=self._machine,
+            policy=self._clock,
             probe=equipment.ports.probe,
             instances=self._engine,
             start_limit=equipment.limits.start,
@@ -82,8 +95,9 @@ class Fleet:
         self._watched: set[InstanceId] = set()
         self._rest_locks: dict[InstanceId, asyncio.Lock] = {}
         self._seen_active: set[InstanceId] = set()
-        self._births: dict[InstanceId, tuple[float, float]] = {}
+        self._births: dict[InstanceId, list[float]] = {}
         self._adopting = True
+        self._told_of_rest = False
         self._news = 0
 
     def look_again(self) -> None:
@@ -130,6 +144,7 @@ class Fleet:
     async def _vanished(self, instance: ObservedInstance) -> None:
         vitals = self._vitals.pop(instance.id, Vitals())
         self.warm.discard(instance.id)
+        self._births.pop(instance.id, None)
         self._rest_locks.pop(instance.id, None)
         if instance.started_at is not None and not vitals.reported:
             await self._ended(instance, vitals, removed=True)
@@ -189,6 +204,8 @@ class Fleet:
             in_flight=in_flight,
             idle_since=self.balancer.idle_since(observed.id),
             failure=vitals.failure,
+            because=vitals.because,
+            checks=tuple(vitals.checks),
         )
 
     def idle_since(self, now: Epoch) -> Epoch | None:
@@ -224,21 +241,23 @@ class Fleet:
 
     # -- coming ----------------------------------------------------------------------------------
 
-    def start(self, revision: Revision, standby: InstanceId | None) -> None:
+    def start(self, revision: Revision, standby: InstanceId | None, reason: str) -> None:
         """From a prepared instance, if one is given."""
         instance = standby or InstanceId(self._equipment.ports.identifiers.hexadecimal())
+        self._vitals.setdefault(instance, Vitals()).because = reason
         self.launching[instance] = revision.id
+        self._births[instance] = [_now()]
         launch = self._launch(instance, revision, prepared=standby is not None)
         self.jobs.run(launch, instance)
 
     async def _launch(self, id_: InstanceId, revision: Revision, *, prepared: bool) -> None:
         meter = self._equipment.meter
         size = revision.size
-        began = self._machine.steady()
         try:
             async with self._equipment.starts:
                 if not prepared:
                     await self._engine.prepare(id_, self._ledger.service, revision)
+                self._mark(id_)
                 meter.provisioned(id_, self._ledger.service.id, cpu=size.cpu, memory=size.memory)
                 meter.starting(id_)
                 news = self._news
@@ -264,9 +283,13 @@ class Fleet:
                 )
             )
             self.stale = self.stale or self._news != news  # it may have ended before the answer
-            self._births[id_] = (began, self._machine.steady())
+            self._mark(id_)
         finally:
             self.launching.pop(id_, None)
+
+    def _mark(self, instance: InstanceId) -> None:
+        """The next moment of its start."""
+        self._births.setdefault(instance, []).append(_now())
 
     def _described(
         self, id_: InstanceId, revision: Revision, state: ContainerState
@@ -292,9 +315,10 @@ class Fleet:
 
     # -- going -----------------------------------------------------------------------------------
 
-    def drain(self, instance: InstanceId) -> None:
+    def drain(self, instance: InstanceId, reason: str) -> None:
         """No new requests from now on."""
         vitals = self._vitals.setdefault(instance, Vitals())
+        vitals.because = reason
         vitals.draining = True
         vitals.drain_deadline = Epoch(self._machine.now() + self._equipment.limits.drain)
         self.route()
@@ -317,12 +341,12 @@ class Fleet:
 
     # -- rest ------------------------------------------------------------------------------------
 
-    def freeze(self, instance: InstanceId) -> None:
+    def freeze(self, instance: InstanceId, reason: str) -> None:
         """Unless a request came in this very moment."""
         if self.balancer.rest(instance):
-            self.jobs.run(self._freeze(instance), instance)
+            self.jobs.run(self._freeze(instance, reason), instance)
 
-    async def _freeze(self, instance: InstanceId) -> None:
+    async def _freeze(self, instance: InstanceId, reason: str) -> None:
         async with self._rest_locks.setdefault(instance, asyncio.Lock()):
             try:
                 await self._engine.freeze(instance)
@@ -330,11 +354,23 @@ class Fleet:
                 self.balancer.awake(instance)
                 raise
             self._become(instance, ContainerState.FROZEN)
+            self._vitals.setdefault(instance, Vitals()).because = reason
+        await self._tell_of_rest(instance, reason)
+
+    async def _tell_of_rest(self, instance: InstanceId, reason: str) -> None:
+        """Once for each service, also across emulators: whoever has work beside requests wonders."""
+        if self._told_of_rest:
+            return
+        self._told_of_rest = True
+        told = await self._equipment.ports.store.events(self._ledger.service.id)
+        if not any(narration.TOLD_ONCE in event.text for event in told):
+            await self._ledger.say(narration.frozen(instance, reason))
 
     async def thaw(self, instance: InstanceId) -> None:
         """Called by the balancer for the first request to a frozen instance."""
         async with self._rest_locks.setdefault(instance, asyncio.Lock()):
             self._become(instance, ContainerState.RUNNING)
+            self._vitals.setdefault(instance, Vitals()).because = "a request came"
             await self._engine.thaw(instance)
 
     def _become(self, instance: InstanceId, state: ContainerState) -> None:
@@ -354,6 +390,7 @@ class Fleet:
                     instance=i.id,
                     endpoint=i.observed.endpoint,
                     frozen=i.observed.state is ContainerState.FROZEN,
+                    birth=self._vitals[i.id].birth,
                 )
                 for i in serving
                 if i.runs
@@ -401,7 +438,7 @@ class Fleet:
     def _verdict(self, patient: Patient) -> None:
         if patient.vitals.streak.health is Health.HEALTHY:
             self._equipment.meter.started(patient.id)
-            self._tell_birth(patient.id)
+            self._note_birth(patient)
         elif not patient.vitals.draining and self._serves(patient.id):
             self.jobs.beside(self._crashed(patient.vitals.failure))
         self._poke()
@@ -413,9 +450,34 @@ class Fleet:
             return False
         return seen.revision == self._ledger.serving
 
-    def _tell_birth(self, instance: InstanceId) -> None:
-        """The phases of a start that requests were waiting for; a deployment tells its own."""
-        birth = self._births.pop(instance, None)
-        if birth is not None and self._ledger.operation is None:
-            text = narration.woken(instance, *birth, now=self._machine.steady())
-            self.jobs.beside(self._ledger.say(text))
+    def _note_birth(self, patient: Patient) -> None:
+        """The first request that waited for it tells its story, else it does so itself; a
+        deployment tells its own.
+        """
+        moments = self._births.pop(patient.id, None)
+        if moments is None or self._ledger.operation is not None:
+            return
+        now = _now()
+        # The engine may have shown that it runs before it has answered that it was started.
+        began, created, started = (*moments, now, now)[:STARTED]
+        birth = Birth(
+            began=began,
+            created=created,
+            started=started,
+            connected=patient.vitals.connected_at or now,
+            healthy=now,
+        )
+        if self.balancer.waiting:
+            patient.vitals.birth = birth
+        else:
+            self.tell_start(patient.id, of_instance(birth))
+
+    def tell_start(self, instance: InstanceId, phases: tuple[Phase, ...]) -> None:
+        """An instance came: how long each part of that took."""
+        self.last_start = Start(at=self._clock.now(), instance=instance, phases=phases)
+        self.jobs.beside(self._ledger.say(narration.woken(instance, phases)))
+
+
+def _now() -> float:
+    """For differences between moments of a start: the clock that requests are timed by, too."""
+    return asyncio.get_running_loop().time()

@@ -1,8 +1,11 @@
 """The health checks of one instance, from its start to its end."""
 
+import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from emulator.decisions.cold_start import Birth
 from emulator.decisions.health import Streak, pause
 from emulator.decisions.narration import (
     check_failed,
@@ -13,9 +16,10 @@ from emulator.decisions.narration import (
 from emulator.model.configuration import HealthCheck
 from emulator.model.errors import EngineError
 from emulator.model.identifiers import Epoch, InstanceId
-from emulator.model.instance import Endpoint, Health
-from emulator.ports import Clock, Instances, Probe
+from emulator.model.instance import Check, Endpoint, Health
+from emulator.ports import Clock, Instances, PolicyClock, Probe
 
+KEPT_CHECKS = 20
 NEWS_AFTER = 10.0  # seconds after which somebody who waits wants to know what for
 
 
@@ -29,6 +33,10 @@ class Vitals:
     drain_deadline: Epoch | None = None  # the machine's
     reported: bool = False
     waited_for: bool = False
+    connected_at: float | None = None  # by the loop's clock: since when somebody listens
+    birth: Birth | None = None
+    because: str = ""
+    checks: deque[Check] = field(default_factory=lambda: deque(maxlen=KEPT_CHECKS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,12 +62,14 @@ class HealthWatcher:
         self,
         *,
         clock: Clock,
+        policy: PolicyClock,
         probe: Probe,
         instances: Instances,
         start_limit: float,
         tell: Callable[[str], Awaitable[None]],
     ) -> None:
         self._clock = clock
+        self._policy = policy
         self._probe = probe
         self._instances = instances
         self._start_limit = start_limit
@@ -88,6 +98,10 @@ class HealthWatcher:
         if patient.resting():
             return  # frozen meanwhile: its silence means nothing
         vitals = patient.vitals
+        check = Check(at=self._policy.now(), healthy=result.healthy, detail=result.detail)
+        vitals.checks.append(check)
+        if vitals.connected_at is None and result.connected:
+            vitals.connected_at = asyncio.get_running_loop().time()
         before = vitals.streak.health
         streak = vitals.streak.after(
             healthy=result.healthy, detail=result.detail, check=patient.check

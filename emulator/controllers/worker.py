@@ -14,9 +14,10 @@ from typing import Any, assert_never
 from emulator.controllers.balancer import Balancer, Door
 from emulator.controllers.bell import Bell
 from emulator.controllers.deployment import Deployer
-from emulator.controllers.fleet import Crashes, Equipment, Fleet
+from emulator.controllers.fleet import Crashes, Equipment, Fleet, Start
 from emulator.controllers.ledger import Ledger, Overtaken
 from emulator.decisions import narration, reconcile, scaling
+from emulator.decisions.admission import Refusal
 from emulator.decisions.reconcile import BuildState, Situation
 from emulator.model.configuration import CodeSource, ImageSource, ServiceConfiguration
 from emulator.model.errors import (
@@ -36,6 +37,7 @@ from emulator.ports import Change, Ports
 RESYNC = 30.0  # seconds after which the engine is looked at again although nothing happened
 TROUBLE_PAUSE = 1.0  # seconds between two tries against an engine that fails
 LOG_TAIL = 12
+REFUSALS_EVERY = 60.0  # seconds between two lines about refused requests
 
 
 @dataclass(slots=True)
@@ -68,6 +70,10 @@ class Worker:
         self._machine = equipment.ports.machine
         self._meter = equipment.meter
         self._fleet = Fleet(ledger, self.balancer, equipment, self.poke)
+        self.balancer.cold_start = self._fleet.tell_start
+        self.balancer.refused = self._note_refusal
+        self._refusals = 0
+        self._refusals_told = float("-inf")
         self._deployer = deployer
         self._bell = Bell()
         self._building: BuildUnderWay | None = None
@@ -106,6 +112,19 @@ class Worker:
         self._meter.activity(instance, active)
         if not active and self._fleet.awaits_rest(instance):
             self.poke()
+
+    def _note_refusal(self, refusal: Refusal) -> None:
+        """For the balancer: told at once, and then once a minute at most."""
+        self._refusals += 1
+        now = self._machine.steady()
+        if now - self._refusals_told >= REFUSALS_EVERY and self.balancer.door is Door.OPEN:
+            told = narration.refused(refusal.status, refusal.reason, self._refusals)
+            self._refusals, self._refusals_told = 0, now
+            self._fleet.jobs.beside(self.ledger.say(told))
+
+    @property
+    def last_start(self) -> Start | None:
+        return self._fleet.last_start
 
     async def run(self) -> None:
         """Until the service is deleted."""
@@ -272,14 +291,14 @@ class Worker:
                 await self._cancel_build()
             case reconcile.Supersede(reason=reason):
                 await self._supersede(reason)
-            case reconcile.Start(revision=revision, standby=standby):
-                self._fleet.start(revision, standby)
+            case reconcile.Start(revision=revision, standby=standby, reason=reason):
+                self._fleet.start(revision, standby, reason)
             case reconcile.Prepare(revision=revision, warm=warm):
                 self._fleet.prepare(revision, warm=warm)
-            case reconcile.Freeze(instance=instance):
-                self._fleet.freeze(instance)
-            case reconcile.Drain(instance=instance):
-                self._fleet.drain(instance)
+            case reconcile.Freeze(instance=instance, reason=reason):
+                self._fleet.freeze(instance, reason)
+            case reconcile.Drain(instance=instance, reason=reason):
+                self._fleet.drain(instance, reason)
             case reconcile.Stop(instance=instance):
                 self._fleet.stop(instance)
             case reconcile.Remove(instance=instance):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from emulator.decisions.cold_start import Phase, in_words
 from emulator.model.configuration import CodeSource, HealthCheck, HealthProtocol, Source
 from emulator.model.instance import Endpoint, Exit
 from emulator.model.operation import Operation, OperationStatus, OperationType
@@ -36,6 +37,9 @@ _TRIGGERS = {
     _T.UPDATE_SERVICE: "SERVICE_UPDATE",
     _T.START_DEPLOYMENT: "SERVICE_DEPLOY",
 }
+
+
+TOLD_ONCE = "(Told once.)"
 
 
 def status_set(status: ServiceStatus) -> str:
@@ -203,10 +207,21 @@ def scaled(old: int, new: int, reason: str) -> str:
     return f"Scaling from {old} to {new} instance{plural}: {reason}."
 
 
-def woken(instance: str, began: float, started: float, *, now: float) -> str:
-    """The phases of an instance's start, in seconds since the epoch."""
+def woken(instance: str, phases: Sequence[Phase]) -> str:
+    """How an instance came, and where the time went."""
+    total = 1000 * sum(seconds for _, seconds in phases)
+    return f"Instance {instance[:8]} serves {total:.0f} ms after it was needed: {in_words(phases)}."
+
+
+def frozen(instance: str, reason: str) -> str:
+    """Told once for each service: it is where an application's background work ends."""
     return (
-        f"Instance {instance[:8]} serves {1000 * (now - began):.0f} ms after it was needed: "
-        f"container started in {1000 * (started - began):.0f} ms, application healthy "
-        f"{1000 * (now - started):.0f} ms later."
+        f"Instance {instance[:8]} has no CPU until the next request: {reason}. It keeps its memory "
+        f"and its connections; its background work stands still, as on App Runner. {TOLD_ONCE}"
     )
+
+
+def refused(status: int, reason: str, count: int) -> str:
+    """Requests that found no room, since that was told last."""
+    who = "a request" if count == 1 else f"{count} requests"
+    return f"Refused {who} with {status}: {reason}."

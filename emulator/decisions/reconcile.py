@@ -128,6 +128,7 @@ class Freeze:
     """Take an idle instance's CPU away."""
 
     instance: InstanceId
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -530,7 +531,7 @@ def _starts(s: Situation, wanted: Mapping[RevisionId, tuple[Revision, int]]) -> 
             standby = next((i for i in standbys if i not in taken), None)
             if standby is not None:
                 taken.add(standby)
-            yield Start(revision, reason=f"{n} of {count}", standby=standby)
+            yield Start(revision, reason=f"instance {n + 1} of {count}", standby=standby)
 
 
 def _target_failed(s: Situation, revision: Revision) -> bool:
@@ -630,7 +631,7 @@ def _freezes(s: Situation, wanted: Mapping[RevisionId, tuple[Revision, int]]) ->
         return
     for i in s.instances:
         if _may_freeze(s, i) and i.revision in wanted and s.now >= _freeze_at(s, i):
-            yield Freeze(i.id)
+            yield Freeze(i.id, f"no request for {s.freeze_after:g} s")
 
 
 def _may_freeze(s: Situation, i: Instance) -> bool:

@@ -41,9 +41,10 @@ class NetworkProbe:
                 return await _ask(streams, endpoint, check)
         except TimeoutError:
             what = "no answer" if connected else "no connection"
-            return ProbeResult(healthy=False, detail=f"{what} within {check.timeout} s")
+            detail = f"{what} within {check.timeout} s"
+            return ProbeResult(healthy=False, detail=detail, connected=connected)
         except (OSError, ValueError, OverflowError) as error:  # the last two: no such address
-            return ProbeResult(healthy=False, detail=_in_words(error))
+            return ProbeResult(healthy=False, detail=_in_words(error), connected=connected)
 
 
 @asynccontextmanager

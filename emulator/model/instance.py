@@ -79,11 +79,21 @@ class Health(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One health check's result; `detail` says what went wrong."""
+
+    at: Epoch
+    healthy: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
     """An observed instance with what memory adds to it.
 
     `frozen` and `in_flight` come from the balancer, `draining` and `health` from the worker.
     `idle_since` is when the last request ended (or it became healthy); None while active.
+    `because` says why it starts, rests or goes; `checks` are the last ones, oldest first.
     """
 
     observed: ObservedInstance
@@ -93,6 +103,8 @@ class Instance:
     in_flight: int = 0
     idle_since: Epoch | None = None
     failure: str = ""
+    because: str = ""
+    checks: tuple[Check, ...] = ()
 
     @property
     def id(self) -> InstanceId:

@@ -15,6 +15,14 @@ class Meter(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Consumption:
+    """What an instance really used: `cpu` in vCPU-seconds since its start, `memory` in bytes now."""
+
+    cpu: float
+    memory: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UsageInterval:
     """`end` is None while it is open; `cpu` in units and `memory` in MB of the instance.
 

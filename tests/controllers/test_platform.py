@@ -259,6 +259,77 @@ class TestScaling:
         assert asyncio.get_running_loop().time() - before < 0.6
         lease.release()
 
+    async def test_a_cold_start_is_told_in_its_phases(self, emulator, machine):
+        service = await created(emulator)
+        assert await emulator.until(lambda: machine.world.running(service.id) == {}, within=40)
+        lease = await balancer(emulator).acquire()
+        assert not lease.warm
+        await machine.clock.sleep(0.01)  # the application thinks
+        phases = dict(lease.answered())
+        lease.release()
+        # The fake engine starts in 150 ms, the application boots in 200.
+        assert phases["start"] == pytest.approx(0.15, abs=0.02)
+        assert phases["port"] == pytest.approx(0.2, abs=0.25)
+        assert phases["app"] == pytest.approx(0.01)
+        await machine.clock.sleep(1)
+        (told,) = [e for e in await emulator.events() if "after it was needed" in e]
+        assert f"{1000 * sum(phases.values()):.0f} ms" in told
+        assert "first byte 10 ms" in told
+        start = emulator.platform.worker(service.id).last_start
+        assert (start.instance, dict(start.phases)) == (lease.instance, phases)
+        warm = await balancer(emulator).acquire()
+        assert warm.warm
+
+    async def test_that_background_work_stands_still_is_told_once_for_a_service(
+        self, emulator, machine
+    ):
+        await created(emulator)
+        await emulator.platform.advance(6)
+        (await balancer(emulator).acquire()).release()
+        await emulator.platform.advance(6)
+        (resting, *_) = emulator.platform.worker(emulator.platform.services()[0].id).instances()
+        assert (resting.state, resting.because) == (InstanceState.FROZEN, "no request for 5 s")
+        async with Emulator(machine) as another:
+            await another.until(lambda: states(another)[:1] == [InstanceState.FROZEN], within=10)
+            (told,) = [e for e in await another.events() if "background work" in e]
+        assert "has no CPU until the next request: no request for 5 s." in told
+
+    async def test_refused_requests_are_told_once_a_minute(self, emulator, machine):
+        await created(emulator, max_concurrency=1, max_size=1)
+        lease = await balancer(emulator).acquire()
+        for _ in range(3):
+            with pytest.raises(Refused):
+                await balancer(emulator).acquire(within=25)
+        await machine.clock.sleep(1)
+        lease.release()
+        assert [e for e in await emulator.events() if "Refused" in e] == [
+            "Refused a request with 429: every instance was busy for 25 seconds.",
+        ]
+
+    async def test_probes_neither_wake_nor_count_and_a_long_answer_keeps_it_active(
+        self, emulator, machine
+    ):
+        service = await created(emulator)
+        lease = await balancer(emulator).acquire()
+        await emulator.platform.advance(600)
+        assert states(emulator)[:1] == [InstanceState.ACTIVE]
+        lease.release()
+        (instance, *_) = emulator.platform.worker(service.id).instances()
+        assert len(instance.checks) >= 1
+        assert await emulator.until(lambda: machine.world.running(service.id) == {}, within=35)
+
+    async def test_the_last_twenty_health_checks_are_kept(self, emulator, machine):
+        wanted = configuration()
+        awake = replace(wanted.extensions, scale_to_zero_after=None, freeze_after=None)
+        await emulator.platform.create("hello", replace(wanted, extensions=awake))
+        service = await emulator.at_rest()
+        await machine.clock.sleep(300)
+        (instance, *_) = emulator.platform.worker(service.id).instances()
+        assert len(instance.checks) == 20
+        assert all(check.healthy for check in instance.checks)
+        moments = [check.at for check in instance.checks]
+        assert moments[-1] - moments[0] == pytest.approx(19 * 5, abs=1)
+
     async def test_a_request_thaws_a_frozen_instance(self, emulator, machine):
         service = await created(emulator)
         frozen = [InstanceState.FROZEN]

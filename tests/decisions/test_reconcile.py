@@ -48,11 +48,11 @@ class TestSteadyState:
 
     def test_starts_what_is_missing(self):
         (start, *_) = actions(service(revision=R1), serving=R1, size=2)
-        assert start == Start(R1, reason="0 of 2")
+        assert start == Start(R1, reason="instance 1 of 2")
 
     def test_counts_starts_under_way(self):
         wanted = actions(service(revision=R1), serving=R1, size=2, launching={R1.id: 1})
-        assert [a for a in wanted if isinstance(a, Start)] == [Start(R1, reason="1 of 2")]
+        assert [a for a in wanted if isinstance(a, Start)] == [Start(R1, reason="instance 2 of 2")]
 
     def test_prepares_one_standby_when_nobody_waits_for_the_machine(self):
         assert actions(service(revision=R1), OLD, serving=R1) == (Prepare(R1),)
@@ -77,7 +77,7 @@ class TestSteadyState:
     def test_replaces_and_removes_an_instance_that_died(self):
         dead = instance("dead", R1, state=ContainerState.EXITED)
         wanted = actions(service(revision=R1), dead, STANDBY, serving=R1)
-        assert wanted == (Start(R1, reason="0 of 1", standby=STANDBY.id), Remove(dead.id))
+        assert wanted == (Start(R1, reason="instance 1 of 1", standby=STANDBY.id), Remove(dead.id))
 
     def test_holds_a_crash_loop_back(self):
         s = situation(service(revision=R1), STANDBY, serving=R1, held_until=NOW + 4)
@@ -88,7 +88,7 @@ class TestSteadyState:
         sick = instance("sick", R1, health=Health.UNHEALTHY)
         wanted = actions(service(revision=R1), sick, STANDBY, serving=R1)
         assert wanted == (
-            Start(R1, reason="0 of 1", standby=STANDBY.id),
+            Start(R1, reason="instance 1 of 1", standby=STANDBY.id),
             Drain(sick.id, "unhealthy"),
         )
 
@@ -104,7 +104,7 @@ class TestSteadyState:
     def test_freezes_an_idle_instance_once_it_has_rested_long_enough(self):
         resting = instance("resting", R1, idle_since=NOW - 10)
         s = situation(service(revision=R1), resting, STANDBY, serving=R1, freeze_after=10.0)
-        assert plan(s).actions == (Freeze(resting.id),)
+        assert plan(s).actions == (Freeze(resting.id, "no request for 10 s"),)
 
     def test_says_when_an_instance_will_have_rested_long_enough(self):
         resting = instance("resting", R1, idle_since=NOW - 4)
@@ -168,7 +168,7 @@ class TestDeployment:
             serving=R1,
             target=R2,
         )
-        assert Start(R2, reason="0 of 1") in wanted
+        assert Start(R2, reason="instance 1 of 1") in wanted
         assert not [a for a in wanted if isinstance(a, Drain)]
 
     def test_starts_as_many_as_serve(self):
@@ -294,7 +294,9 @@ class TestPauseResumeDelete:
     def test_resuming_starts_an_instance_and_ends_when_it_is_healthy(self):
         resuming = operation(OperationType.RESUME_SERVICE)
         paused = service(IN_PROGRESS, revision=R1, paused=True)
-        assert Start(R1, reason="0 of 1") in actions(paused, operation=resuming, serving=R1, size=0)
+        assert Start(R1, reason="instance 1 of 1") in actions(
+            paused, operation=resuming, serving=R1, size=0
+        )
         assert Finish(OperationStatus.SUCCEEDED, ServiceStatus.RUNNING) in actions(
             paused, OLD, operation=resuming, serving=R1, size=0
         )

@@ -9,7 +9,7 @@ from contextlib import aclosing
 
 import pytest
 
-from emulator.drivers.docker import connect, freezer, sandbox
+from emulator.drivers.docker import connect, consumption, freezer, sandbox
 from emulator.drivers.docker.application_logs import Cursor, Line, Order, parse_frame
 from emulator.drivers.docker.connect import Tls, connection_to, find_connection
 from emulator.drivers.docker.engine import Engine, NotFoundError, _negotiated, _take_frames
@@ -19,6 +19,7 @@ from emulator.drivers.docker.sockets import parse_tables
 from emulator.drivers.docker.trees import lay_tree, pack_tree
 from emulator.model.errors import EngineError, EngineUnavailableError
 from emulator.model.instance import Endpoint
+from emulator.model.usage import Consumption
 from tests.conftest import ENVIRONMENT
 from tests.fakes.clock import LoopClock
 
@@ -236,6 +237,30 @@ class TestFreezing:
     def test_a_process_of_another_machine_has_no_switch(self):
         assert find_switch(2**22 + 1, "c") is None
         assert find_switch(1, "no container's id") is None
+
+
+class TestConsumption:
+    def group(self, root, path, **files):
+        (root / path).mkdir(parents=True)
+        for name, content in files.items():
+            (root / path / name.replace("__", ".")).write_text(content)
+
+    def test_of_the_first_hierarchies(self, tmp_path):
+        self.group(tmp_path, "cpu,cpuacct/docker/c", cpuacct__usage="1500000000\n")
+        self.group(tmp_path, "memory/docker/c", memory__usage_in_bytes="4096\n")
+        lines = ["4:memory:/docker/c", "3:cpu,cpuacct:/docker/c", "0::/docker/c"]
+        assert consumption.parse(lines, tmp_path) == Consumption(cpu=1.5, memory=4096)
+
+    def test_of_the_unified_hierarchy(self, tmp_path):
+        statistics = "usage_usec 2500000\nuser_usec 2000000\n"
+        scope = "system.slice/docker-c.scope"
+        self.group(tmp_path, scope, cpu__stat=statistics, memory__current="8192\n")
+        assert consumption.parse([f"0::/{scope}"], tmp_path) == Consumption(cpu=2.5, memory=8192)
+
+    def test_what_cannot_be_read_is_not_made_up(self, tmp_path):
+        assert consumption.parse(["4:memory:/docker/c"], tmp_path) is None
+        assert consumption.parse([], tmp_path) is None
+        assert consumption.read(1, "no container's id") is None
 
 
 class TestReading:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from emulator.decisions.app_configuration import split_command
-from emulator.drivers.docker import sandbox
+from emulator.drivers.docker import consumption, sandbox
 from emulator.drivers.docker.engine import Engine, NotFoundError
 from emulator.drivers.docker.events import Changes
 from emulator.drivers.docker.labels import ROLE, Role, labels
@@ -92,6 +92,15 @@ class TestProcesses:
         assert host["SecurityOpt"] == ["no-new-privileges"]
         assert not {"NET_RAW", "CAP_NET_RAW"} & set(host["CapAdd"])
         assert "PORT=8080" in shown["Config"]["Env"]
+
+    async def test_uses_what_the_kernel_and_the_engine_say_alike(self, rig):
+        instance, endpoint = await rig.launch(rig.revision())
+        await rig.answer(endpoint)
+        mine = await rig.instances.consumption(instance)
+        container = (await rig.path(instance, Role.INSTANCE)).rsplit("/", 1)[-1]
+        theirs = await consumption.ask(rig.engine, container)
+        assert mine.cpu == pytest.approx(theirs.cpu, abs=0.5)
+        assert mine.memory == pytest.approx(theirs.memory, abs=32 * 2**20)
 
     async def test_is_not_seen_while_it_is_being_prepared(self, rig):
         instance, sights = new_instance(), []

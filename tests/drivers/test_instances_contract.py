@@ -87,6 +87,7 @@ async def test_an_instance_lives_from_prepared_to_removed(rig):
     assert seen.state is ContainerState.CREATED
     assert (seen.service, seen.fingerprint) == (rig.service.id, revision.fingerprint)
     assert (seen.revision, seen.endpoint, seen.exit) == (None, None, None)
+    assert await rig.instances.consumption(instance) is None
 
     endpoint = await rig.instances.start(instance, revision)
     assert await rig.answer(endpoint) == "one"
@@ -94,6 +95,9 @@ async def test_an_instance_lives_from_prepared_to_removed(rig):
     assert seen.state is ContainerState.RUNNING
     assert (seen.revision, seen.endpoint) == (revision.id, endpoint)
     assert abs(seen.started_at - rig.clock.now()) < 60
+    used = await rig.instances.consumption(instance)
+    assert used.cpu > 0
+    assert 2**20 < used.memory < 2**31
 
     await rig.instances.freeze(instance)
     assert (await rig.seen(instance)).state is ContainerState.FROZEN

@@ -73,7 +73,9 @@ async def test_nobody_listening_is_a_refused_connection():
             endpoint = Endpoint(host=host, port=taken.getsockname()[1])
             for check in (TCP, HTTP):
                 result = await NetworkProbe().check(endpoint, check)
-                assert result == ProbeResult(healthy=False, detail="connection refused")
+                assert result == ProbeResult(
+                    healthy=False, detail="connection refused", connected=False
+                )
 
 
 @on_both_loops
@@ -98,7 +100,7 @@ async def test_a_connection_that_is_never_made_is_told_apart():
         first.connect(full.getsockname())
         endpoint = Endpoint(host="127.0.0.1", port=full.getsockname()[1])
         result = await NetworkProbe().check(endpoint, TCP)
-    assert result == ProbeResult(healthy=False, detail="no connection within 1 s")
+    assert result == ProbeResult(healthy=False, detail="no connection within 1 s", connected=False)
 
 
 @on_both_loops

@@ -10,6 +10,7 @@ from emulator.model.identifiers import InstanceId, ServiceId
 from emulator.model.instance import ContainerState, Endpoint, Exit, ObservedInstance
 from emulator.model.revision import Revision
 from emulator.model.service import Service
+from emulator.model.usage import Consumption
 from emulator.ports import Clock
 from tests.fakes.world import Container, World
 
@@ -154,6 +155,14 @@ class FakeInstances:
             return (elsewhere,)
         ready = self.clock.now() >= container.ready_at
         return (Endpoint(host="0.0.0.0", port=container.revision.port),) if ready else ()
+
+    async def consumption(self, instance: InstanceId) -> Consumption | None:
+        await self._call()
+        container = self.world.containers.get(instance)
+        running = {ContainerState.RUNNING, ContainerState.FROZEN}
+        if container is None or container.seen.state not in running:
+            return None
+        return Consumption(cpu=0.25, memory=32 * 2**20)
 
     async def changes(self) -> AsyncIterator[ServiceId | None]:
         queue: asyncio.Queue[ServiceId] = asyncio.Queue()

@@ -26,4 +26,4 @@ class FakeProbe:
                 )
                 if up and not elsewhere:
                     return ProbeResult(True)
-        return ProbeResult(False, "connection refused")
+        return ProbeResult(False, "connection refused", connected=False)

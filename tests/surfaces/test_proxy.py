@@ -1,6 +1,7 @@
 """Forwarding: what an instance and a client see of each other."""
 
 import asyncio
+import re
 
 import pytest
 
@@ -349,6 +350,17 @@ async def test_connect_is_forbidden(tmp_path):
         client = await w.connect()
         client.send(f"CONNECT {HOST}:443 HTTP/1.1\r\nHost: {HOST}\r\n\r\n")
         assert (await client.answer()).status == 403
+
+
+async def test_where_the_time_went_is_shown_for_a_request_that_was_not_warm(tmp_path):
+    async with world(tmp_path, app := App()) as w:
+        w.balancer.rest(app.target().instance)
+        client = await w.connect()
+        client.get()
+        thawed = (await client.answer()).header("server-timing") or ""
+        assert re.fullmatch(r"choose;dur=0\.0, thaw;dur=[\d.]+, app;dur=[\d.]+", thawed)
+        client.get()
+        assert (await client.answer()).header("server-timing") is None
 
 
 @documented(source="roadmap issue 224: 429 while every instance is busy")

@@ -38,6 +38,7 @@ from emulator.model.instance import Endpoint, ObservedInstance
 from emulator.model.revision import Revision
 from emulator.model.service import Service
 from emulator.model.settings import Limits
+from emulator.model.usage import Consumption
 from emulator.ports import Clock, Logs, Repository
 
 _NO_SUCH_COMMAND: Final = 127
@@ -98,6 +99,9 @@ class DockerInstances:
 
     async def listening(self, instance: InstanceId) -> tuple[Endpoint, ...]:
         return await self._view.listening(instance)
+
+    async def consumption(self, instance: InstanceId) -> Consumption | None:
+        return await self._view.consumption(instance)
 
     async def prepare(
         self, instance: InstanceId, service: Service, revision: Revision, *, warm: bool = False

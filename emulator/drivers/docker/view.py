@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from emulator.drivers.docker import consumption
 from emulator.drivers.docker.application_logs import ApplicationLogs
 from emulator.drivers.docker.concurrency import together
 from emulator.drivers.docker.engine import Engine, NotFoundError
@@ -17,6 +18,7 @@ from emulator.drivers.docker.sockets import FILES, parse_tables, read_tables
 from emulator.model.errors import EngineError
 from emulator.model.identifiers import InstanceId, ServiceId
 from emulator.model.instance import Endpoint, ObservedInstance
+from emulator.model.usage import Consumption
 
 
 @dataclass(slots=True, kw_only=True)
@@ -81,6 +83,20 @@ class View:
         if (await self.hosts.here()).shared:
             return parse_tables(await asyncio.to_thread(read_tables, known.pid))
         return parse_tables(await self._tables_inside(parts.container["Id"]))
+
+    async def consumption(self, instance: InstanceId) -> Consumption | None:
+        """None for an instance that does not run."""
+        parts = await self.find(instance)
+        if parts is None or not parts.up:
+            return None
+        await self._inspect([parts])
+        container = parts.container["Id"]
+        known = self._known.get(container)
+        if known is not None and (await self.hosts.here()).shared:
+            found = await asyncio.to_thread(consumption.read, known.pid, container)
+            if found is not None:
+                return found
+        return await consumption.ask(self.engine, container)
 
     async def exit_code(self, container: str) -> int:
         """Of a container that did not start."""

@@ -31,6 +31,7 @@ from emulator.model.operation import Operation
 from emulator.model.prices import PriceList
 from emulator.model.resources import Connection
 from emulator.model.service import Service
+from emulator.model.usage import Meter, UsageInterval
 from emulator.ports import PushedRepositories
 from emulator.surfaces.api import development, feed, requests, views
 from emulator.surfaces.api.endpoint import AwsEndpoint
@@ -143,19 +144,20 @@ class Api:
         await self._platform.meter.flush()
         intervals = await self._platform.ports.store.usage(ledger.service.id)
         now = self._platform.ports.clock.now()
-        rows = [
-            {
-                "Meter": str(i.meter),
-                "InstanceId": i.instance,
-                "Start": i.start,
-                "End": i.end,
-                "Seconds": i.seconds(now),
-                "Cpu": i.cpu,
-                "Memory": i.memory,
-            }
-            for i in intervals
-        ]
+        rows = [views.usage(i, now) | await self._observed(i) for i in intervals]
         return web.json_response(rows)
+
+    async def _observed(self, interval: UsageInterval) -> dict[str, Any]:
+        """Beside what is billed, what an instance that runs now has really used."""
+        if interval.meter is not Meter.PROVISIONED or interval.end is not None:
+            return {}
+        if interval.instance is None:
+            return {}
+        with suppress(EngineError):
+            found = await self._platform.ports.instances.consumption(interval.instance)
+            if found is not None:
+                return {"ObservedCpuSeconds": found.cpu, "ObservedMemoryBytes": found.memory}
+        return {}
 
     async def cost(self, request: web.Request) -> web.Response:
         """`service`: of one; `month`: projected; `focus`: with the rows. A body may bring `Prices`,

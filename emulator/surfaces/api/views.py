@@ -15,7 +15,8 @@ from emulator.model.configuration import (
     ServiceConfiguration,
     Source,
 )
-from emulator.model.instance import Instance, InstanceState
+from emulator.model.identifiers import Epoch
+from emulator.model.instance import Check, Instance, InstanceState
 from emulator.model.operation import Operation
 from emulator.model.resources import (
     DEFAULT_ID,
@@ -26,6 +27,7 @@ from emulator.model.resources import (
 )
 from emulator.model.revision import Revision
 from emulator.model.service import Service
+from emulator.model.usage import UsageInterval
 
 View = dict[str, Any]
 
@@ -259,6 +261,7 @@ def described(platform: Platform, ledger: Ledger) -> View:
                 "Revision": ledger.serving,
                 "Dev": development(ledger),
                 "Instances": instances(platform, ledger),
+                "LastStart": last_start(platform, ledger),
                 "Deployments": [deployment(ledger, r) for r in _newest_first(ledger)],
             }
         )
@@ -317,8 +320,24 @@ def _instance(value: Instance) -> View:
             "StartedAt": value.observed.started_at,
             "Exit": str(value.observed.exit) if value.observed.exit else None,
             "Failure": value.failure or None,
+            "Because": value.because or None,
+            "Checks": [_check(each) for each in value.checks],
         }
     )
+
+
+def _check(value: Check) -> View:
+    return _present({"At": value.at, "Healthy": value.healthy, "Detail": value.detail or None})
+
+
+def last_start(platform: Platform, ledger: Ledger) -> View | None:
+    """How the newest instance came that was needed outside of a deployment, in milliseconds."""
+    worker = platform.worker(ledger.service.id)
+    start = worker.last_start if worker else None
+    if start is None:
+        return None
+    phases = {name: round(1000 * seconds, 1) for name, seconds in start.phases}
+    return {"At": start.at, "Instance": start.instance, "Phases": phases}
 
 
 def operation(value: Operation, ledger: Ledger) -> View:
@@ -354,6 +373,19 @@ def listed(platform: Platform, ledger: Ledger) -> View:
         "Revision": ledger.serving,
         "ServiceArn": value.arn,
         "Dev": ledger.dev is not None,
+    }
+
+
+def usage(interval: UsageInterval, now: Epoch) -> View:
+    """One row of what was metered."""
+    return {
+        "Meter": str(interval.meter),
+        "InstanceId": interval.instance,
+        "Start": interval.start,
+        "End": interval.end,
+        "Seconds": interval.seconds(now),
+        "Cpu": interval.cpu,
+        "Memory": interval.memory,
     }
 
 

@@ -166,6 +166,7 @@ class ClientConnection(Stream):
         *,
         keep: bool,
         elapsed: float,
+        timing: str = "",
     ) -> bool:
         message, _ = response
         if not response_is_sound(message):
@@ -178,12 +179,14 @@ class ClientConnection(Stream):
         elif request.version == _HTTP_1_0:
             persistence = b"connection: keep-alive\r\n"
         date = b"" if "Date" in message.headers else b"date: %b\r\n" % self._floor.answers.date()
-        self._head = b"%b%b%b%b%bx-envoy-upstream-service-time: %d\r\n\r\n" % (
+        shown = f"server-timing: {timing}\r\n".encode() if timing else b""
+        self._head = b"%b%b%b%b%b%bx-envoy-upstream-service-time: %d\r\n\r\n" % (
             status_line(message),
             response_headers(message),
             date,
             framing,
             persistence,
+            shown,
             elapsed * 1000,
         )
         return keep

@@ -62,8 +62,9 @@ class Requester(Protocol):
         *,
         keep: bool,
         elapsed: float,
+        timing: str = "",
     ) -> bool:
-        """An instance's head; nothing is sent before `send` or `end`. False: the connection
+        """An instance's head, with where the `timing` went; nothing is sent before `send` or `end`. False: the connection
         cannot be kept. Raises UpstreamError where it cannot be passed on.
         """
         ...

@@ -15,6 +15,7 @@ from aiohttp.streams import StreamReader
 
 from emulator.controllers.balancer import Balancer, Door, Lease, Refused
 from emulator.controllers.router import Router
+from emulator.decisions.cold_start import server_timing
 from emulator.model.identifiers import InstanceId, ServiceId
 from emulator.ports import Clock
 from emulator.surfaces.proxy.access_log import LONGEST_PATH, AccessEntry, AccessLog
@@ -114,6 +115,7 @@ class Exchange:
         "_fresh",
         "_give_up_at",
         "_instance",
+        "_lease",
         "_leased_at",
         "_limit",
         "_message",
@@ -144,6 +146,7 @@ class Exchange:
         self._body = body
         self._buffered: bytes | None = None  # the whole body, where it was here with the head
         self._started = asyncio.get_running_loop().time()
+        self._lease: Lease | None = None
         self._leased_at = 0.0
         self._begun = False  # bytes of the answer have been written
         self._sent_at = 0.0
@@ -285,7 +288,7 @@ class Exchange:
             return await self._use_taken(taken)
         lease, self._elsewhere = self._elsewhere or await self._acquire(), None
         self._leased_at = asyncio.get_running_loop().time()
-        self._cold = self._cold or lease.cold
+        self._cold, self._lease = self._cold or lease.cold, lease
         try:
             connection = await self._connect(lease)
             return connection is not None and await self._use(lease, connection)
@@ -486,7 +489,10 @@ class Exchange:
             self.keep = False  # the instance answers before it has heard all
         elapsed = asyncio.get_running_loop().time() - self._sent_at
         client = self._client
-        self.keep = client.begin(response, self._message, keep=self.keep, elapsed=elapsed)
+        timing = "" if self._lease is None or self._lease.warm else _timing(self._lease)
+        self.keep = client.begin(
+            response, self._message, keep=self.keep, elapsed=elapsed, timing=timing
+        )
         self._begun = True
         self._status = message.code
         if body.is_eof():
@@ -511,3 +517,8 @@ class Exchange:
 
 def _is_browsers(message: RawRequestMessage) -> bool:
     return message.method == "GET" and "text/html" in message.headers.get("Accept", "")
+
+
+def _timing(lease: Lease) -> str:
+    """For a request that did not find a warm instance: where the time went."""
+    return server_timing(lease.answered())

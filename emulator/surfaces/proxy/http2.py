@@ -551,6 +551,7 @@ class Http2Stream:
         *,
         keep: bool,
         elapsed: float,
+        timing: str = "",
     ) -> bool:
         message, _ = response
         if not response_is_sound(message):
@@ -562,6 +563,8 @@ class Http2Stream:
             fields.append((b"date", self._connection.floor.answers.date()))
         fields.append((b"server", SERVER))
         fields.append((b"x-envoy-upstream-service-time", b"%d" % (elapsed * 1000)))
+        if timing:
+            fields.append((b"server-timing", timing.encode()))
         self._head = [(b":status", b"%d" % message.code), *fields]
         self._to_head = request.method == "HEAD" or message.code in WITHOUT_BODY
         return keep
