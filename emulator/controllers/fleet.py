@@ -25,6 +25,8 @@ from emulator.model.settings import Limits, Pace
 from emulator.ports import Ports
 
 CALM = 120.0  # seconds without a crash that end a crash loop
+LOOP = 3  # crashes in a row that make one
+LAST_LINES = 5
 STARTED = 3  # moments of a birth: began, created, started
 AWAY_PAUSE = 1.0  # seconds before an engine that is away is asked again
 
@@ -127,6 +129,7 @@ class Fleet:
         for instance in tuple(view.values()):
             await self._notice(instance)
         self._adopting = False
+        await self._calm_down(self._clock.now())
 
     async def _notice(self, instance: ObservedInstance) -> None:
         """Remember a new instance; report one that ended by itself, once."""
@@ -165,23 +168,37 @@ class Fleet:
             if removed
             else narration.stopped(instance.exit, memory)
         )
-        if instance.revision == self._ledger.serving:
-            await self._crashed(vitals.failure, removed=removed)
+        if instance.revision == self._ledger.serving and removed:
+            await self._ledger.say(narration.replaced(vitals.failure))
+        elif instance.revision == self._ledger.serving:
+            await self._crashed(vitals.failure, instance.id)
 
-    async def _crashed(self, failure: str, *, removed: bool = False) -> None:
-        """Hold a crash loop back; tell it in ever fewer words."""
+    async def _crashed(self, failure: str, instance: InstanceId | None = None) -> None:
+        """Hold a crash loop back, and tell it once."""
         now = self._clock.now()
         crashes = self.crashes
-        crashes.count = 0 if now - crashes.last > CALM else crashes.count
-        if not removed:
-            crashes.count += 1
-            crashes.last = now
+        await self._calm_down(now)
+        crashes.count += 1
+        crashes.last = now
         wait = back_off(crashes.count)
         crashes.held_until = Epoch(now + wait) if wait else None
-        if crashes.count & (crashes.count - 1) == 0:  # the 1st, 2nd, 4th, 8th …
-            again = f" That is {crashes.count} times in a row." if crashes.count > 1 else ""
-            hold = f" The next start is in {wait:g} s." if wait else ""
-            await self._ledger.say(f"{failure}{again} A new instance replaces it.{hold}")
+        if crashes.count <= LOOP:
+            text = narration.replaced(failure, times=crashes.count, wait=wait, loop=LOOP)
+            await self._ledger.say(await self._with_last_lines(text, instance))
+
+    async def _calm_down(self, now: Epoch) -> None:
+        """What has gone well for long enough is no loop any more."""
+        if self.crashes.count and now - self.crashes.last > CALM:
+            if self.crashes.count >= LOOP:
+                await self._ledger.say(narration.loop_over(self.crashes.count, CALM))
+            self.crashes.count = 0
+
+    async def _with_last_lines(self, text: str, instance: InstanceId | None) -> str:
+        if instance is None:
+            return text
+        logs, stream = self._equipment.ports.logs, f"instance/{instance}"
+        lines = await logs.tail(self._ledger.service.id, stream, LAST_LINES)
+        return f"{text}\n{narration.last_lines(lines)}" if lines else text
 
     def instances(self) -> tuple[Instance, ...]:
         """As they are shown: what the engine says, with what this side knows."""
@@ -440,7 +457,8 @@ class Fleet:
             self._equipment.meter.started(patient.id)
             self._note_birth(patient)
         elif not patient.vitals.draining and self._serves(patient.id):
-            self.jobs.beside(self._crashed(patient.vitals.failure))
+            patient.vitals.reported = True
+            self.jobs.beside(self._crashed(patient.vitals.failure, patient.id))
         self._poke()
 
     def _serves(self, instance: InstanceId) -> bool:

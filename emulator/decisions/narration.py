@@ -121,6 +121,22 @@ def stopped(exit_: Exit | None, memory: int) -> str:
     return text
 
 
+def replaced(failure: str, *, times: int = 1, wait: float = 0.0, loop: int = 0) -> str:
+    """An instance of what serves that is no good any more, the `times`-th in a row."""
+    hold = f" The next start is in {wait:g} s." if wait else ""
+    if loop and times >= loop:
+        return (
+            f"Crash loop: {failure} That is {times} times in a row. It is started again after "
+            f"growing pauses of up to a minute.{hold} The next line about this comes when it is over."
+        )
+    again = f" That is {times} times in a row." if times > 1 else ""
+    return f"{failure}{again} A new instance replaces it.{hold}"
+
+
+def loop_over(times: int, calm: float) -> str:
+    return f"The crash loop is over: no crash for {calm:g} s, after {times} in a row."
+
+
 def promoted(operation: Operation) -> tuple[str, ...]:
     """A deployment that succeeded."""
     lines = [

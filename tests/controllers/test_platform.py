@@ -14,8 +14,10 @@ from emulator.model.errors import (
     ResourceNotFoundException,
     StoreError,
 )
+from emulator.model.identifiers import Epoch
 from emulator.model.instance import ContainerState, Endpoint, InstanceState
 from emulator.model.service import ServiceStatus
+from emulator.ports import LogLine
 from tests.fakes.emulators import Emulator, Machine, configuration
 from tests.fakes.world import Behaviour
 
@@ -381,8 +383,34 @@ class TestDrift:
             machine.world.advance(machine.clock.now())
             balancer(emulator).last_activity = machine.clock.now()
         told = [e for e in await emulator.events() if "Container exit code" in e]
-        assert 2 <= len(told) <= 6
-        assert "The next start is in" in told[-1]
+        assert len(told) == 3
+        assert told[0].endswith("A new instance replaces it.")
+        assert told[-1].startswith("Crash loop: Your application stopped or failed to start.")
+        assert "That is 3 times in a row." in told[-1]
+        machine.world.behaviours["sha256:app1"] = Behaviour(boot=0.1)
+        for _ in range(240):
+            await emulator.machine.clock.sleep(1)
+            balancer(emulator).last_activity = machine.clock.now()
+        (over,) = [e for e in await emulator.events() if "loop is over" in e]
+        assert over.startswith("The crash loop is over: no crash for 120 s, after ")
+
+    async def test_an_instance_that_fails_its_checks_is_replaced_and_told(self, emulator, machine):
+        service = await created(emulator)
+        (sick,) = [c for c in machine.world.containers.values() if c.seen.endpoint]
+        await machine.logs.write(
+            service.id,
+            [LogLine(at=Epoch(1.0), stream=f"instance/{sick.seen.id}", text="out of threads")],
+        )
+        sick.ready_at = float("inf")
+        lease = await balancer(emulator).acquire()  # keeps it from resting
+        await machine.clock.sleep(40)
+        lease.release()
+        healthy = lambda: machine.world.running(service.id) == {"r1": 1}  # noqa: E731
+        assert await emulator.until(healthy, within=10)
+        assert sick.seen.id not in machine.world.containers
+        (told,) = [e for e in await emulator.events() if "A new instance replaces it" in e]
+        assert told.startswith("Health check failed on protocol `TCP` [Port: '8080'].")
+        assert told.endswith("Last lines of the application log:\n  out of threads")
 
     @pytest.mark.assumed
     async def test_an_instance_that_turns_unhealthy_is_replaced_and_the_reason_is_told(
