@@ -1,13 +1,14 @@
 """What the emulator costs and how fast it is, against a peer measured in the same run.
 
-    python -m bench [name ...]     names: start, commit, dev, builds, frozen, zero, idle, deployments, api,
-                                   replay
+    python -m bench [name ...]     names: start, commit, dev, builds, frozen, thaw, zero, scaleout,
+                                   idle, deployments, api, replay, decisions, metering
     python -m bench balancer       the load balancer beside nginx, haproxy, Envoy, Caddy, Traefik
 
 Medians; ratios hold better than absolutes. Everything runs on this machine's loopback, bounded in
 count and time, in a state directory of its own that is removed at the end.
 """
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -24,7 +25,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
-from bench import api, builds, dev, replay
+from bench import api, builds, dev, replay, scaling
 from bench.apps import EXPRESS, FLASK, PYTHON, App, boots
 from bench.balancing import run as balancing
 
@@ -377,6 +378,87 @@ def resident(pid: int) -> float:
     return 0.0
 
 
+def bench_thaw() -> None:
+    """What a frozen instance costs the request that finds it, over one that finds it warm."""
+    with emulator() as e:
+        _, port = deployed(e, "--tag", "emulator:freeze-after=0.5")
+        frozen, warm = [], []
+        for _ in range(3 * ROUNDS):
+            until(lambda: states(e) == ["frozen"])
+            frozen.append(first_byte(port))
+            warm.append(first_byte(port))
+    more = (statistics.median(frozen) - statistics.median(warm)) * 1000
+    report("thaw", f"frozen -> first byte          {ms(frozen)}")
+    report("thaw", f"warm -> first byte            {ms(warm)}; thawing costs {more:.1f} ms")
+
+
+STEP = 5  # instances
+
+
+def bench_scaleout() -> None:
+    """One instance, then five requests at once, each of which takes an instance for itself."""
+    with emulator() as e:
+        options = ("--max-concurrency", "1", "--max-size", str(STEP))
+        _, port = deployed(e, *options, "--tag", "emulator:scale-to-zero-after=3")
+        image, source = image_of(e)
+        mine, peer = [], []
+        for _ in range(ROUNDS // 2):
+            until(lambda: states(e) == [])
+            first_byte(port)
+            time.sleep(2.0)  # the standby is made in peace
+            mine.append(max(together(lambda: slow_answer(port))) - SLOW)
+            peer.append(max(together(lambda: run_and_poll(image, source))))
+    ratio = statistics.median(mine) / statistics.median(peer)
+    report("scaleout", f"1 -> {STEP}, last instance answers  {ms(mine)}")
+    report("scaleout", f"{STEP} x docker run at once         {ms(peer)}; ratio {ratio:.2f}")
+
+
+SLOW = 3.0  # seconds: no instance is free again before the last one has come
+
+
+def slow_answer(port: int) -> None:
+    if not get(port, f"/slow?seconds={SLOW:g}"):
+        raise SystemExit("no answer")
+
+
+def run_and_poll(image: str, source: Path) -> None:
+    with peer_container(image, source) as (_, address):
+        poll(8080, "0", host=address)
+
+
+def together(work: Callable[[], None]) -> list[float]:
+    """How long each of five took that began at once."""
+    took: list[float] = []
+    began = time.perf_counter()
+
+    def timed() -> None:
+        work()
+        took.append(time.perf_counter() - began)
+
+    threads = [threading.Thread(target=timed) for _ in range(STEP)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if len(took) < STEP:
+        raise SystemExit("not all answered")
+    return took
+
+
+def bench_decisions() -> None:
+    found = [scaling.decisions() for _ in range(ROUNDS)]
+    what = f"{scaling.SERVICES} services x {scaling.INSTANCES} instances"
+    report("decisions", f"sizes of {what}  {ms([sizes for sizes, _ in found])}")
+    report("decisions", f"plans of {what}  {ms([plans for _, plans in found])}")
+
+
+def bench_metering() -> None:
+    for changing in (0, 50, scaling.METERED):
+        share = asyncio.run(scaling.metering(changing=changing))
+        text = f"{scaling.METERED} services, {changing} turns a second: {share:.2%} of a core"
+        report("metering", text)
+
+
 def bench_idle() -> None:
     seconds = 40.0
     with emulator() as e:
@@ -520,11 +602,15 @@ BENCHES = {
     "dev": bench_dev,
     "builds": bench_builds,
     "frozen": bench_frozen,
+    "thaw": bench_thaw,
     "zero": bench_zero,
+    "scaleout": bench_scaleout,
     "idle": bench_idle,
     "deployments": bench_deployments,
     "api": bench_api,
     "replay": bench_replay,
+    "decisions": bench_decisions,
+    "metering": bench_metering,
 }
 
 

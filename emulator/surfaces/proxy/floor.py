@@ -64,8 +64,9 @@ class Requester(Protocol):
         elapsed: float,
         timing: str = "",
     ) -> bool:
-        """An instance's head, with where the `timing` went; nothing is sent before `send` or `end`. False: the connection
-        cannot be kept. Raises UpstreamError where it cannot be passed on.
+        """An instance's head; `timing` says where a slow one's time went. Nothing is sent before
+        `send` or `end`. False: the connection cannot be kept. Raises UpstreamError where it cannot
+        be passed on.
         """
         ...
 
