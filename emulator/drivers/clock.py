@@ -48,7 +48,7 @@ class SteeredClock:
     def __init__(self, machine: Clock, timeline: Timeline | None = None) -> None:
         self.lost: list[tuple[Epoch, Epoch]] = []
         self.timeline = timeline or Timeline()
-        self._machine = machine
+        self._read_wall, self._read_steady = machine.wall, machine.steady
         self._wall = self._steady = math.nan  # until the first reading, which compares with none
         self._latest = Epoch(-math.inf)
         self._stretch = self.timeline.last
@@ -58,15 +58,24 @@ class SteeredClock:
         return self._stretch.speed
 
     def now(self) -> Epoch:
-        wall, steady = self._machine.wall(), self._machine.steady()
+        """On the request path: one comparison decides that nothing odd has happened."""
+        wall, steady = self._read_wall(), self._read_steady()
         awake = steady - self._steady
         ahead = wall - self._wall - awake
         self._wall, self._steady = wall, steady
-        moment = self._latest + awake * self.speed
-        if self._stretch.at(wall) < moment - LEAST_STEP_BACK * self.speed:
-            self.adopt(self.timeline.turned(wall, moment))
-        latest = self._latest
-        self._latest = max(latest, self._stretch.at(wall))
+        stretch = self._stretch
+        moment = stretch.policy + (wall - stretch.machine) * stretch.speed
+        if moment < self._latest or ahead > LEAST_SLEEP:
+            return self._now(moment, awake, ahead)
+        self._latest = Epoch(moment)
+        return self._latest
+
+    def _now(self, moment: float, awake: float, ahead: float) -> Epoch:
+        latest, expected = self._latest, self._latest + awake * self.speed
+        if moment < expected - LEAST_STEP_BACK * self.speed:
+            self.adopt(self.timeline.turned(self._wall, expected))
+            moment = expected
+        self._latest = max(latest, Epoch(moment))
         if ahead > LEAST_SLEEP:
             woke = self._latest - awake * self.speed
             self.lost.append((latest, Epoch(max(latest, woke))))

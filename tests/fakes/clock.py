@@ -1,6 +1,7 @@
 """A clock that follows the event loop, so that looptime makes it virtual."""
 
 import asyncio
+import math
 
 from emulator.drivers.clock import SteeredClock
 from emulator.model.identifiers import Epoch
@@ -36,6 +37,7 @@ class LoopPolicyClock(SteeredClock):
     """
 
     def now(self) -> Epoch:
-        if self._machine.steady() < self._steady:
-            self.__init__(self._machine, self.timeline)
+        if self._read_steady() < self._steady:
+            self._wall = self._steady = math.nan
+            self._latest = Epoch(-math.inf)
         return super().now()
