@@ -250,6 +250,20 @@ async def test_the_clock_is_advanced_and_what_happens_meanwhile_has_happened(cli
     assert "no request for 300 s" in told
 
 
+async def test_instances_say_why_they_rest_how_they_came_and_what_they_use(client):
+    await deployed(client)
+    await client.post("/_emulator/clock", json={"advance": 11})
+    (resting,) = await (await client.get("/_emulator/services/hello/instances")).json()
+    assert (resting["State"], resting["Because"]) == ("frozen", "no request for 10 s")
+    *before, last = resting["Checks"]
+    assert last["Healthy"]
+    assert {check["Detail"] for check in before} == {"connection refused"}  # while it booted
+    rows = await (await client.get("/_emulator/services/hello/usage")).json()
+    (memory,) = [row for row in rows if row["Meter"] == "provisioned"]
+    assert memory["Seconds"] == pytest.approx(11, abs=3)
+    assert (memory["ObservedCpuSeconds"], memory["ObservedMemoryBytes"]) == (0.25, 32 * 2**20)
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [

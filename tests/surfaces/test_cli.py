@@ -210,6 +210,34 @@ def test_describe_shows_addresses_source_instances_and_deployments(tmp_path):
     assert "0.25 vCPU, 0.5 GB per instance" in text
 
 
+def test_what_is_known_of_instances_is_shown(tmp_path):
+    checks = [{"Healthy": True}, {"Healthy": False, "Detail": "HTTP 503"}, {"Healthy": True}]
+    shown = INSTANCE | {"State": "frozen", "Because": "no request for 10 s", "Checks": checks}
+    start = {"At": 1.8e9, "Instance": "i", "Phases": {"queue": 1.2, "port": 190.0, "app": 9.8}}
+    described = SERVICE | {
+        "Emulator": SERVICE["Emulator"] | {"Instances": [shown], "LastStart": start}
+    }
+    usage = {
+        "Meter": "provisioned",
+        "InstanceId": "i",
+        "Start": 1.8e9,
+        "End": None,
+        "Seconds": 12.0,
+        "Cpu": 1024,
+        "Memory": 2048,
+        "ObservedCpuSeconds": 1.25,
+        "ObservedMemoryBytes": 40 * 2**20,
+    }
+    answers = {"GET services/hello": described, "GET services/hello/usage": [usage]}
+    with fake_emulator(tmp_path, **answers):
+        text = apprunner(tmp_path, "describe", "hello").stdout
+        used = apprunner(tmp_path, "usage", "hello").stdout
+    assert "+-+ HTTP 503" in text
+    assert "no request for 10 s" in text
+    assert "queue 1 ms, port open 190 ms, first byte 10 ms" in text
+    assert "1 vCPU, 2 GB  1.2 vCPU-seconds, 40 MB" in used
+
+
 def test_a_service_that_is_not_there_is_an_error_with_the_next_step(tmp_path):
     missing = (404, {"__type": "ResourceNotFoundException", "Message": "There is no service 'x'."})
     with fake_emulator(tmp_path, **{"GET services/x": missing}):

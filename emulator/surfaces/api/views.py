@@ -310,6 +310,14 @@ def instances(platform: Platform, ledger: Ledger) -> list[View]:
     return [_instance(i) for i in seen if i.state is not InstanceState.PROVISIONING]
 
 
+_EXPLAINED = {
+    InstanceState.STARTING,
+    InstanceState.FROZEN,
+    InstanceState.DRAINING,
+    InstanceState.STOPPED,
+}
+
+
 def _instance(value: Instance) -> View:
     return _present(
         {
@@ -320,7 +328,7 @@ def _instance(value: Instance) -> View:
             "StartedAt": value.observed.started_at,
             "Exit": str(value.observed.exit) if value.observed.exit else None,
             "Failure": value.failure or None,
-            "Because": value.because or None,
+            "Because": value.because if value.state in _EXPLAINED else None,
             "Checks": [_check(each) for each in value.checks],
         }
     )
