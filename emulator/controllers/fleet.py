@@ -388,6 +388,7 @@ class Fleet:
         async with self._rest_locks.setdefault(instance, asyncio.Lock()):
             self._become(instance, ContainerState.RUNNING)
             self._vitals.setdefault(instance, Vitals()).because = "a request came"
+            self._poke()  # the plan that was made for a frozen one does not know when it may rest
             await self._engine.thaw(instance)
 
     def _become(self, instance: InstanceId, state: ContainerState) -> None:

@@ -341,6 +341,16 @@ class TestScaling:
         running = [s for s in machine.world.of(service.id) if s.state is ContainerState.RUNNING]
         assert [s.id for s in running] == [lease.instance]
 
+    async def test_what_was_thawed_for_a_short_request_is_frozen_again_in_time(self, emulator):
+        await created(emulator)
+        frozen = lambda: states(emulator)[:1] == [InstanceState.FROZEN]  # noqa: E731
+        assert await emulator.until(frozen, within=10)
+        lease = await balancer(emulator).acquire()
+        await lease.ready
+        lease.release()
+        assert not frozen()
+        assert await emulator.until(frozen, within=5.6)
+
     async def test_a_service_that_must_not_sleep_does_not(self, emulator, machine):
         wanted = configuration()
         awake = replace(wanted.extensions, scale_to_zero_after=None, freeze_after=None)
