@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from emulator.decisions.admission import Door, Refusal, give_up, pick, refuse
-from emulator.decisions.cold_start import Birth, Phase, of_request
+from emulator.decisions.cold_start import Birth, Phase, of_instance, of_request
 from emulator.model.identifiers import Epoch, InstanceId
 from emulator.model.instance import Endpoint
 from emulator.ports import PolicyClock
@@ -60,7 +60,7 @@ class Slot:
         self.instance = target.instance
         self.endpoint = target.endpoint
         self.frozen = target.frozen
-        self.birth = target.birth  # until a request has told of it
+        self.birth = target.birth  # until it is told
         self.in_flight = 0
         self.active = False
         self.routed = True
@@ -123,10 +123,13 @@ class Lease:
         self._thawed_at = asyncio.get_running_loop().time()
 
     def waited(self, since: float) -> None:
-        """The request was in the queue; it is the first to tell of an instance that came for it."""
+        """The request was in the queue since then."""
         self.warm = False
         self._asked, self._granted = since, asyncio.get_running_loop().time()
-        self._birth, self._slot.birth = self._slot.birth, None
+
+    def tells_of(self, birth: Birth | None) -> None:
+        """It is the first request of an instance that came for it."""
+        self._birth = birth
 
     def answered(self) -> tuple[Phase, ...]:
         """The first byte of the answer is here: where the time went, for one that is not `warm`."""
@@ -257,6 +260,10 @@ class Balancer:
             self._name(target)
         self._refresh()
         self._hand_out()
+        for slot in self._slots.values():
+            if slot.birth is not None:  # nobody waits for it any more
+                self.cold_start(slot.instance, of_instance(slot.birth))
+                slot.birth = None
 
     def serve(self, door: Door) -> None:
         """Open, or refuse everything at once; requests in flight go on."""
@@ -433,7 +440,10 @@ class Balancer:
                 return
             waiter, _ = self._waiters.popitem(last=False)
             if not waiter.done():  # a cancelled one has yet to take itself off the queue
-                waiter.set_result(self._lease(slot))
+                lease = self._lease(slot)
+                lease.tells_of(slot.birth)
+                slot.birth = None
+                waiter.set_result(lease)
 
     def _note_demand(self) -> None:
         demand = self.total_in_flight + len(self._waiters)

@@ -15,7 +15,7 @@ from emulator.controllers.meter import Meter
 from emulator.controllers.observatory import Observatory
 from emulator.controllers.watcher import HealthWatcher, Patient, Vitals
 from emulator.decisions import narration
-from emulator.decisions.cold_start import Birth, Phase, of_instance
+from emulator.decisions.cold_start import Birth, Phase
 from emulator.decisions.health import Streak, back_off
 from emulator.model.errors import EngineError, EngineUnavailableError
 from emulator.model.identifiers import Epoch, InstanceId, RevisionId
@@ -417,6 +417,8 @@ class Fleet:
                 and i.observed.endpoint is not None
             ]
         )
+        for i in serving:
+            self._vitals[i.id].birth = None
 
     def watch(self) -> None:
         """Give every running instance its health checks."""
@@ -470,26 +472,20 @@ class Fleet:
         return seen.revision == self._ledger.serving
 
     def _note_birth(self, patient: Patient) -> None:
-        """The first request that waited for it tells its story, else it does so itself; a
-        deployment tells its own.
-        """
+        """The balancer knows whether a request waits for it; a deployment tells its own."""
         moments = self._births.pop(patient.id, None)
         if moments is None or self._ledger.operation is not None:
             return
         now = _now()
         # The engine may have shown that it runs before it has answered that it was started.
         began, created, started = (*moments, now, now)[:STARTED]
-        birth = Birth(
+        patient.vitals.birth = Birth(
             began=began,
             created=created,
             started=started,
             connected=patient.vitals.connected_at or now,
             healthy=now,
         )
-        if self.balancer.waiting:
-            patient.vitals.birth = birth
-        else:
-            self.tell_start(patient.id, of_instance(birth))
 
     def tell_start(self, instance: InstanceId, phases: tuple[Phase, ...]) -> None:
         """An instance came: how long each part of that took."""

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from random import Random  # noqa: TID251 - seeded, for the draw
 
 import looptime
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from emulator.controllers.balancer import BACK_OFF, Balancer, Door, Lease, Refused, Target
+from emulator.decisions.cold_start import Birth
 from emulator.model.identifiers import InstanceId
 from emulator.model.instance import Endpoint
 from tests.fakes.clock import LoopClock
@@ -172,6 +174,24 @@ async def test_a_request_held_from_zero_is_served_as_soon_as_an_instance_is_rout
         group.create_task(after(12.5, lambda: worker.balancer.route([target(A)])))
     assert waiting.result().instance == A
     assert looptime == 12.5
+
+
+async def test_an_instances_birth_is_told_once_by_the_request_that_waited_for_it_or_by_itself():
+    worker, told = Worker(max_concurrency=1), []
+    worker.balancer.cold_start = lambda instance, phases: told.append((instance, dict(phases)))
+    birth = Birth(began=0.0, created=0.0, started=1.0, connected=2.0, healthy=2.0)
+    waiting = asyncio.get_running_loop().create_task(worker.balancer.acquire())
+    await turn()
+    worker.balancer.route([replace(target(each), birth=birth) for each in (A, B)])
+    lease = await waiting
+    (other,) = {A, B} - {lease.instance}
+    assert [instance for instance, _ in told] == [other]
+    lease.answered()
+    lease.answered()
+    lease.release()
+    worker.balancer.route([target(A), target(B)])
+    assert [instance for instance, _ in told] == [other, lease.instance]
+    assert "app" in told[1][1]
 
 
 async def test_a_full_queue_refuses_with_too_many_requests():

@@ -11,7 +11,7 @@ from emulator.model.configuration import Extensions
 from emulator.model.errors import InvalidRequestException
 from emulator.model.instance import InstanceState
 from emulator.model.service import ServiceStatus
-from emulator.model.settings import Pace
+from emulator.model.settings import Pace, PaceMode
 from tests.fakes.clock import START, LoopPolicyClock
 from tests.fakes.emulators import SETTINGS, Emulator, Machine, configuration
 from tests.fakes.world import Behaviour
@@ -140,6 +140,20 @@ async def test_sixty_seconds_pass_in_one_at_that_speed(machine):
         assert states(worker) == []
         ((_, start, end), *_) = await journal(emulator)
         assert end - start == pytest.approx(QUARTER, abs=90)  # a real second and a half
+
+
+async def test_app_runners_pace_passes_as_fast_as_the_clock_is_advanced(machine):
+    realistic = replace(SETTINGS, pace=Pace(mode=PaceMode.REALISTIC))
+    async with Emulator(machine, settings=realistic) as emulator:
+        await emulator.platform.create("hello", IDLE)
+        await machine.clock.sleep(2)
+        await emulator.platform.advance(200)
+        assert emulator.platform.ledger("hello").operation is not None
+        await emulator.platform.advance(30)
+        service = emulator.platform.ledger("hello").service
+        (created,) = await machine.store.operations(service.id)
+        assert created.ended_at - created.started_at == pytest.approx(203, abs=0.1)
+        assert machine.clock.now() - START < 5
 
 
 async def test_work_that_is_under_way_has_the_machines_time(machine):
