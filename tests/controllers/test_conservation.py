@@ -1,7 +1,13 @@
-"""No second is lost or made up: what is metered is what ran, whatever happened to the emulator."""
+"""No second is lost or made up: what is metered is what ran, whatever happened to the emulator.
 
+And instances live as `docs/scaling.md` says that they do.
+"""
+
+import re
 from collections import defaultdict
 from decimal import Decimal
+from functools import cache
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -10,7 +16,7 @@ from emulator.controllers.balancer import Refused
 from emulator.controllers.meter import TICK
 from emulator.decisions.metering import quantities
 from emulator.model.errors import AppRunnerError
-from emulator.model.instance import InstanceState
+from emulator.model.instance import ContainerState, InstanceState
 from emulator.model.service import ServiceStatus
 from emulator.model.usage import Meter
 from tests.fakes.emulators import Emulator, Machine, configuration
@@ -20,8 +26,37 @@ GIGABYTES = 2
 STEP = st.one_of(
     st.tuples(st.sampled_from(["wait", "advance", "sleep"]), st.floats(0.1, 80.0)),
     st.tuples(st.just("request"), st.floats(0.0, 10.0)),
-    st.tuples(st.sampled_from(["pause", "resume", "deploy", "kill"]), st.just(0.0)),
+    st.tuples(st.sampled_from(["pause", "resume", "deploy", "crash", "kill"]), st.just(0.0)),
 )
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "scaling.md"
+
+
+@cache
+def successors() -> dict[str, set[str]]:
+    """Of each state, as the document's table has them."""
+    rows = [line.split("|")[1:4] for line in DOCUMENT.read_text().splitlines() if "|" in line]
+    states = {str(state) for state in InstanceState}
+    table: dict[str, set[str]] = {}
+    for first, _, last in (row for row in rows if len(row) == 3):
+        for name in states & set(re.findall(r"`([a-z]+)`", first)):
+            table[name] = set(re.findall(r"`([a-z]+)`", last))
+    assert table.keys() == states
+    return table
+
+
+def leads_to(state: str) -> set[str]:
+    """Whatever may follow, sooner or later; or nothing has changed."""
+    reached, new = set(), {state}
+    while new:
+        reached |= new
+        new = {after for each in new for after in successors()[each]} - reached
+    return reached
+
+
+def test_an_instance_never_comes_back_from_its_end():
+    assert leads_to("draining") == {"draining", "stopped"}
+    assert leads_to("failed") == {"failed", "draining", "stopped"}
+    assert leads_to("provisioning") == {str(state) for state in InstanceState}
 
 
 class Life:
@@ -31,6 +66,7 @@ class Life:
         self.machine = Machine()
         self.machine.clock.start -= self.machine.clock.steady()  # examples share a loop
         self.slept: list[tuple[float, float]] = []
+        self.states: dict[str, str] = {}
         self.kills = 0
 
     async def live(self, steps) -> None:
@@ -40,10 +76,20 @@ class Life:
                 await self.begin(emulator)
                 while left:
                     step, value = left.pop(0)
+                    self.look(emulator)
                     if step == "kill":
                         self.kills += 1
+                        self.states.clear()  # the next one has to learn what is healthy
                         break
                     await self.take(emulator, step, value)
+
+    def look(self, emulator) -> None:
+        """An instance's state is one that the last one seen may lead to."""
+        worker = emulator.platform.worker(emulator.platform.services()[0].id)
+        for instance in worker.instances():
+            before = self.states.get(instance.id, InstanceState.PROVISIONING)
+            assert str(instance.state) in leads_to(str(before))
+            self.states[instance.id] = instance.state
 
     async def begin(self, emulator) -> None:
         if not emulator.platform.services():
@@ -63,6 +109,8 @@ class Life:
             await clock.sleep(TICK + 0.1)  # who dies before he looks at the clock cannot tell
         elif step == "request":
             await self.ask(platform, value)
+        elif step == "crash":
+            await self.crash()
         elif step == "end":
             await self.end(emulator)
         else:
@@ -80,6 +128,15 @@ class Life:
         await self.machine.clock.sleep(seconds)
         for lease in leases:
             lease.release()
+
+    async def crash(self) -> None:
+        """Of whatever runs."""
+        now = self.machine.clock.now()
+        for container in self.machine.world.containers.values():
+            if container.seen.state is ContainerState.RUNNING:
+                container.dies_at = now
+        self.machine.world.advance(now)
+        await self.machine.clock.sleep(0.01)
 
     async def order(self, emulator, verb) -> None:
         platform = emulator.platform

@@ -67,7 +67,9 @@ class TestSteadyState:
         assert plan(s).actions == (Prepare(R1, warm=True),)
         s = replace(s, instances=(OLD, STANDBY, warm), warm=frozenset({warm.id}))
         assert plan(s).actions == (Remove(STANDBY.id),)
-        assert Start(R1, reason="instance 2 of 2", standby=warm.id) in plan(replace(s, size=2)).actions
+        assert (
+            Start(R1, reason="instance 2 of 2", standby=warm.id) in plan(replace(s, size=2)).actions
+        )
 
     def test_removes_a_second_standby(self):
         second = instance("second", None, state=ContainerState.CREATED, fits=R1, idle_since=None)
