@@ -139,10 +139,7 @@ class Waits:
 
 FAST = Waits(0.5, 1.0, 15.0, 1.0, 1.0, handshake=False)
 
-
-def realistic(speed: float) -> Waits:
-    seconds = (each / speed for each in (60.0, 15.0, 300.0, 120.0, 30.0))
-    return Waits(*seconds, handshake=True)
+REALISTIC = Waits(60.0, 15.0, 300.0, 120.0, 30.0, handshake=True)
 
 
 class Account:

@@ -132,7 +132,7 @@ class ControlPlane(RuleBasedStateMachine):
         if at_pace:
             pace = Pace(mode=PaceMode.REALISTIC, speed=SPEED)
             self.settings = replace(self.settings, pace=pace)
-        self.account = Account(reference.realistic(SPEED) if at_pace else FAST)
+        self.account = Account(reference.REALISTIC if at_pace else FAST)
         self._do(self._begin())
         for region in REGIONS:
             for kind in KINDS:
@@ -167,14 +167,15 @@ class ControlPlane(RuleBasedStateMachine):
     async def _tick(self, seconds: float = TICK) -> None:
         """Whoever dies is back soon: an operation that waits for longer is given up."""
         await self._revive()
-        end = self.now + seconds
-        while (left := end - self.now) > TICK / 2:
+        end = self.loop.time() + seconds
+        while (left := end - self.loop.time()) > TICK / 2:
             await self.machine.clock.sleep(min(left, DOWN))
             await self._revive()
 
     @property
     def now(self) -> float:
-        return self.machine.clock.start + self.loop.time()
+        """Policy time, as all that is shown."""
+        return self.machine.policy.timeline.at(self.machine.clock.start + self.loop.time())
 
     def _request(
         self,
