@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from emulator.controllers.billing import bill_of
+from emulator.controllers.billing import bill_of, journals
 from emulator.model.configuration import Extensions
 from emulator.model.errors import InvalidRequestException
 from emulator.model.instance import InstanceState
@@ -65,9 +65,10 @@ async def test_after_fifteen_idle_minutes_it_is_at_zero_and_the_bill_says_so(mac
         assert states(worker) == []
         real = machine.clock.now() - before
         assert real < 2
-        bill = await bill_of(
-            machine.store, machine.policy, emulator.platform.ledgers(), region="us-east-1"
-        )
+        await emulator.platform.meter.flush()
+        now, ledgers = machine.policy.now(), emulator.platform.ledgers()
+        found = await journals(machine.store, ledgers, now)
+        bill = bill_of(found, emulator.platform.settings.prices, "us-east-1")
         rest = next(a for a in bill.alternatives if "scale-to-zero" in a.name)
         # From the start of the instance to zero: 900 s and what starting and stopping took.
         memory, cpu = Decimal("0.007") * 2, Decimal("0.064")
