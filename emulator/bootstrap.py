@@ -26,6 +26,7 @@ from emulator.controllers.router import Router
 from emulator.decisions import dockerfile
 from emulator.drivers import buildpacks, yaml
 from emulator.drivers.access_log_file import AccessLogFile
+from emulator.drivers.allocator import suit_connections
 from emulator.drivers.certificates import Certificates
 from emulator.drivers.clock import SteeredClock, SystemClock
 from emulator.drivers.docker.base_images import host_suite
@@ -107,6 +108,7 @@ class Ending:
 
 async def serve(settings: Settings, ready: Callable[[Status], None]) -> None:
     """The whole emulator, from taking its state directory to giving it back."""
+    suit_connections()
     ending = Ending(asyncio.Event())
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

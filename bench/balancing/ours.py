@@ -12,6 +12,7 @@ import uvloop
 
 from emulator.controllers.balancer import Balancer, Target
 from emulator.controllers.router import Router
+from emulator.drivers.allocator import suit_connections
 from emulator.drivers.certificates import Certificates
 from emulator.drivers.clock import SystemClock
 from emulator.model.identifiers import InstanceId, ServiceId
@@ -23,6 +24,7 @@ SERVICE = ServiceId("0" * 32)
 
 
 async def main(upstream: int, directory: Path) -> None:
+    suit_connections()
     clock = SystemClock()
     balancer = Balancer(
         clock,
