@@ -26,6 +26,7 @@ from emulator.model.errors import (
 from emulator.model.identifiers import Epoch, RevisionId
 from emulator.model.operation import Operation
 from emulator.model.revision import Revision, SourceTree
+from emulator.model.service import Service
 from emulator.model.source import Commit, TreeFile
 from emulator.ports import BuildRequest, Ports, Repository
 
@@ -378,7 +379,7 @@ class Deployer:
             and not plan.pre_run
         ):
             return base_id
-        tag = _tag(ledger.service.name, plan, base_id, snapshot)
+        tag = _tag(ledger.service, plan, base_id, snapshot)
         found = await builder.find(tag)
         if found is not None:
             what = "dependencies" if plan.kind is BuildKind.LAYERED else "source code"
@@ -458,10 +459,13 @@ def _trail(directory: str, path: str, targets: Mapping[str, str]) -> tuple[str, 
     return source_tree.trail(f"{whole}/{path}" if whole else path, targets) or (path,)
 
 
-def _tag(name: str, plan: BuildPlan, base_id: str, snapshot: Snapshot) -> str:
+def _tag(service: Service, plan: BuildPlan, base_id: str, snapshot: Snapshot) -> str:
+    """The service's own, also beside one of the same name (its predecessor, another state
+    directory's): each removes its own images only. Their layers they share.
+    """
     if plan.kind is BuildKind.LAYERED:
         key = dockerfile.dependency_key(plan, base_id, snapshot.contents)
     else:
         key = dockerfile.complete_key(plan, base_id, _context(plan, snapshot))
-    repository = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "service"
-    return f"apprunner-emulator/{repository}:{key}"
+    repository = re.sub(r"[^a-z0-9]+", "-", service.name.lower()).strip("-") or "service"
+    return f"apprunner-emulator/{repository}:{service.id[:8]}-{key}"

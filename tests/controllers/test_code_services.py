@@ -302,6 +302,17 @@ async def test_as_many_images_are_kept_as_was_asked_for_and_what_never_served_is
         assert sorted(images(machine)) == sorted(made[-2:])
 
 
+async def test_no_two_services_share_an_image_that_one_of_them_may_remove(emulator, machine):
+    await created(emulator)
+    await emulator.platform.create("Hello", code())
+    await emulator.at_rest("Hello")
+    assert len(images(machine)) == 2
+    await emulator.platform.delete("hello")
+    await emulator.at_rest()
+    await created(emulator)
+    assert len(images(machine)) == 3
+
+
 async def fails_to_start(emulator, machine):
     """A commit that builds and crashes; the id of its revision."""
     commit = machine.repository.commit_files("/repo", {"requirements.txt": "broken\n"})
