@@ -46,6 +46,17 @@ class Running:
             cwd=self.directory,
         )
 
+    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+        """A command that is not waited for."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "emulator", *arguments],
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=self.directory,
+        )
+
     def run(self, *arguments: str) -> str:
         done = self.command(*arguments)
         if done.returncode:

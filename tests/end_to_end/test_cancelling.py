@@ -1,5 +1,6 @@
 """`apprunner cancel` on real Docker: nothing is left of the build, the old version answers."""
 
+import signal
 import threading
 import uuid
 
@@ -82,3 +83,18 @@ def test_a_kill_right_after_it_was_accepted_still_cancels(emulator, sample):
     until(lambda: emulator.describe()["Status"] == "CREATE_FAILED")
     until(lambda: steps(mark) == [])
     assert emulator.json("operations", "hello")[0]["Reason"] == "cancelled by the user"
+
+
+def test_ctrl_c_ends_the_following_alone_and_the_emulator_s_end_the_build(emulator, sample):
+    mark = uuid.uuid4().hex
+    slow_build(sample, mark)
+    with emulator.begin("deploy", str(sample.path)) as following:
+        until(lambda: any("sleep 300" in step for step in steps(mark)))
+        following.send_signal(signal.SIGINT)
+        _, told = following.communicate(timeout=60)
+    assert following.returncode == 130
+    assert "CREATE_SERVICE of hello goes on" in told
+    assert "to end it: apprunner cancel hello" in told
+    assert steps(mark)
+    emulator.run("stop")
+    assert (steps(mark), images(mark)) == ([], [])
