@@ -36,8 +36,8 @@ from emulator.ports import Change, Ports
 
 RESYNC = 30.0  # seconds after which the engine is looked at again although nothing happened
 TROUBLE_PAUSE = 1.0  # seconds between two tries against an engine that fails
-LOG_TAIL = 12
 REFUSALS_EVERY = 60.0  # seconds between two lines about refused requests
+LOG_TAIL = 25  # a stack trace of Node.js ends long after what it is about
 
 
 @dataclass(slots=True)

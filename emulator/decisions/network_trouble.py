@@ -81,7 +81,10 @@ _ELSEWHERE = (  # where a message does not say which host it is about
 )
 _NEAR = 6  # lines before the message, and after it
 _LOOPBACK = re.compile(r"localhost|127\.|\[?::1\]?$|0\.0\.0\.0$")
-_ALL = "HTTP_PROXY, HTTPS_PROXY, NO_PROXY, PIP_INDEX_URL or pip.conf, NPM_CONFIG_REGISTRY or .npmrc"
+_ALL = (
+    "HTTP_PROXY, HTTPS_PROXY, NO_PROXY, PIP_INDEX_URL or pip.conf, NPM_CONFIG_REGISTRY or .npmrc, "
+    "GOPROXY, BUNDLE_MIRROR__ALL, Maven's mirrors"
+)
 _ADVICE = {
     Trouble.NAME: f"Builds get this machine's {_ALL}: set what leads there",
     Trouble.WAY: f"Builds get this machine's {_ALL}: set what leads there",

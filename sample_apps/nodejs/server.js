@@ -1,9 +1,10 @@
-// A small web application on Node.js: one package, plain http.
+// A small web application on Node.js: one package, plain http. It runs on each version from 12 on,
+// which does not know `node:http` yet.
 "use strict";
 
-const fs = require("node:fs");
-const http = require("node:http");
-const path = require("node:path");
+const fs = require("fs");
+const http = require("http");
+const path = require("path");
 const ms = require("ms");
 
 const VERSION = fs.readFileSync(path.join(__dirname, "version.txt"), "utf8").trim();

@@ -36,11 +36,15 @@ for tool in {tools}; do \
   < /dev/null > /tmp/said 2>&1 || {{ echo "broken: $tool: $(tail -n 3 /tmp/said)"; failed=1; }}; \
 done; test -z "$failed"\
 """
-# What compilers of native extensions look for.
-HEADERS = {
-    "python": "gcc -fsyntax-only -x c -include Python.h"
-    " -I$(python3 -c 'import sysconfig; print(sysconfig.get_path(\"include\"))') /dev/null",
-    "ruby": 'test -e "$(ruby -e \'print RbConfig::CONFIG["rubyhdrdir"]\')/ruby.h"',
+# What compilers of native extensions look for, and where a Dockerfile's later stage would.
+MORE = {
+    "python": (
+        "gcc -fsyntax-only -x c -include Python.h"
+        " -I$(python3 -c 'from sysconfig import *; print(get_path(\"include\"))') /dev/null",
+        "python3 -c 'from sysconfig import *; print(get_path(\"purelib\"))'"
+        " | grep -x '/usr/local/lib/python3[.0-9]*/site-packages'",
+    ),
+    "ruby": ('test -e "$(ruby -e \'print RbConfig::CONFIG["rubyhdrdir"]\')/ruby.h"',),
 }
 HINT = "apt-get update && apt-get install -y PACKAGE"
 
@@ -68,7 +72,7 @@ async def made(request, bench):
 async def test_a_base_has_what_its_build_commands_need(bench, made):
     language, reference = made
     checks = [RUN_EACH.format(tools=f"{COMMON} {TOOLS[language]}").strip()]
-    checks += [HEADERS[language]] if language in HEADERS else []
+    checks += MORE.get(language, ())
     for asked in ("yum install -y gcc", "dnf install -y gcc", "amazon-linux-extras install x"):
         checks += [f"! {asked} 2> /tmp/said", f"grep -F '{HINT}' /tmp/said"]
     try:
