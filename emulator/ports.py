@@ -208,6 +208,12 @@ class Instances(Protocol):
         """What it really uses; None for one that does not run."""
         ...
 
+    async def takes(self, instance: InstanceId, port: int) -> bool:
+        """False while connections to that port, inside, wait for its process to accept them, or
+        nothing listens there; True where that cannot be known.
+        """
+        ...
+
     def changes(self) -> AsyncIterator[ServiceId | None]:
         """A service's id each time one of its containers changed by itself; None after the
         connection to the engine was lost and is back: observe everything.

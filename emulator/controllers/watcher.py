@@ -6,18 +6,18 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from emulator.decisions.cold_start import Birth
-from emulator.decisions.health import Streak, pause
+from emulator.decisions.health import FIRST_PAUSE, Streak, pause
 from emulator.decisions.narration import (
     check_failed,
     listening_hint,
     still_waiting,
     unreachable,
 )
-from emulator.model.configuration import HealthCheck
+from emulator.model.configuration import HealthCheck, HealthProtocol
 from emulator.model.errors import EngineError
 from emulator.model.identifiers import Epoch, InstanceId
 from emulator.model.instance import Check, Endpoint, Health
-from emulator.ports import Clock, Instances, PolicyClock, Probe
+from emulator.ports import Clock, Instances, PolicyClock, Probe, ProbeResult
 
 KEPT_CHECKS = 20
 NEWS_AFTER = 10.0  # seconds after which somebody who waits wants to know what for
@@ -95,13 +95,14 @@ class HealthWatcher:
 
     async def _probe_once(self, patient: Patient, verdict: Callable[[], None]) -> None:
         result = await self._probe.check(patient.endpoint, patient.check)
+        vitals = patient.vitals
+        if vitals.connected_at is None and result.connected and not patient.resting():
+            vitals.connected_at = asyncio.get_running_loop().time()
+        result = await self._settled(patient, result)
         if patient.resting():
             return  # frozen meanwhile: its silence means nothing
-        vitals = patient.vitals
         check = Check(at=self._policy.now(), healthy=result.healthy, detail=result.detail)
         vitals.checks.append(check)
-        if vitals.connected_at is None and result.connected:
-            vitals.connected_at = asyncio.get_running_loop().time()
         before = vitals.streak.health
         streak = vitals.streak.after(
             healthy=result.healthy, detail=result.detail, check=patient.check
@@ -112,6 +113,21 @@ class HealthWatcher:
         vitals.streak = streak
         if streak.health is not before and streak.health is not Health.UNHEALTHY:
             verdict()
+
+    async def _settled(self, patient: Patient, result: ProbeResult) -> ProbeResult:
+        """So early, a connection tells of the kernel only: the application may be about to accept
+        it, or to fail as gunicorn does whose workers cannot import it. App Runner looks seconds
+        later; so long, at most, is waited for somebody to accept.
+        """
+        tcp = patient.check.protocol is HealthProtocol.TCP
+        if not (result.healthy and tcp and patient.vitals.streak.health is Health.UNKNOWN):
+            return result
+        end = self._clock.steady() + patient.check.interval
+        while not self._done(patient) and self._clock.steady() < end:
+            if await self._takes(patient):
+                return result
+            await self._clock.sleep(FIRST_PAUSE)
+        return await self._probe.check(patient.endpoint, patient.check)
 
     async def _judge_start(self, patient: Patient, seconds: float) -> None:
         """Give up on an instance that will never become healthy, and say why.
@@ -136,6 +152,12 @@ class HealthWatcher:
         vitals.streak = Streak(
             health=Health.UNHEALTHY, bad=vitals.streak.bad, detail=vitals.streak.detail
         )
+
+    async def _takes(self, patient: Patient) -> bool:
+        try:
+            return await self._instances.takes(patient.id, patient.port)
+        except EngineError:
+            return True
 
     async def _listening(self, patient: Patient) -> tuple[Endpoint, ...]:
         try:

@@ -190,6 +190,23 @@ async def test_a_start_that_fails_for_lost_packages_says_so_and_one_that_works_d
     assert "exit code: 1. Probably because: `pip3 install -r requirements.txt`" in failure
 
 
+async def test_what_listens_but_fails_before_it_accepts_a_connection_is_not_deployed(
+    emulator, machine
+):
+    """As gunicorn does whose workers cannot import the application."""
+    await created(emulator)
+    commit = machine.repository.commit_files("/repo", {"app.py": "def\n"})
+    machine.world.behaviours[commit] = Behaviour(accepts_after=9, crashes_after=1, exit_code=3)
+    await emulator.machine.clock.sleep(10)
+    assert (await emulator.operations())[0] == "START_DEPLOYMENT ROLLBACK_SUCCEEDED"
+    assert serving(emulator) == machine.first
+
+
+async def test_what_is_slow_to_accept_is_healthy_when_app_runner_would_look(emulator, machine):
+    machine.world.behaviours[machine.first] = Behaviour(accepts_after=60)
+    assert (await created(emulator)).status is ServiceStatus.RUNNING
+
+
 async def test_an_engine_that_cannot_start_the_command_says_what_it_may_be(emulator, machine):
     text = FILE.format(runtime="nodejs22", build="npm ci", command="NODE_ENV=x node app.js")
     machine.repository.commit_files("/repo", {"apprunner.yaml": text})

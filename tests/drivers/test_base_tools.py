@@ -37,12 +37,11 @@ for tool in {tools}; do \
 done; test -z "$failed"\
 """
 # What compilers of native extensions look for, and where a Dockerfile's later stage would.
+PLACE = "python3 -c 'import sysconfig; print(sysconfig.get_path(\"{place}\"))'"
 MORE = {
     "python": (
-        "gcc -fsyntax-only -x c -include Python.h"
-        " -I$(python3 -c 'from sysconfig import *; print(get_path(\"include\"))') /dev/null",
-        "python3 -c 'from sysconfig import *; print(get_path(\"purelib\"))'"
-        " | grep -x '/usr/local/lib/python3[.0-9]*/site-packages'",
+        f"gcc -fsyntax-only -x c -include Python.h -I$({PLACE.format(place='include')}) /dev/null",
+        f"{PLACE.format(place='purelib')} | grep -x '/usr/local/lib/python3[.0-9]*/site-packages'",
     ),
     "ruby": ('test -e "$(ruby -e \'print RbConfig::CONFIG["rubyhdrdir"]\')/ruby.h"',),
 }

@@ -15,7 +15,7 @@ from emulator.drivers.docker.connect import Tls, connection_to, find_connection
 from emulator.drivers.docker.engine import Engine, NotFoundError, _negotiated, _take_frames
 from emulator.drivers.docker.freezer import KernelFreezer, find_switch
 from emulator.drivers.docker.observation import parse_time
-from emulator.drivers.docker.sockets import parse_tables
+from emulator.drivers.docker.sockets import accepts, parse_tables
 from emulator.drivers.docker.trees import lay_tree, pack_tree
 from emulator.model.errors import EngineError, EngineUnavailableError
 from emulator.model.instance import Endpoint
@@ -278,6 +278,27 @@ class TestReading:
             Endpoint(host="::", port=8082),
             Endpoint(host="127.0.0.1", port=8083),
         )
+
+    @pytest.mark.parametrize(
+        ("rows", "port", "accepted"),
+        [
+            (["0100007F:1F90 00000000:0000 0A 00000000:00000000"], 8080, True),
+            (["00000000:1F90 00000000:0000 0A 00000000:00000002"], 8080, False),
+            (["00000000:1F90 00000000:0000 0A 00000000:00000002"], 8081, False),
+            (["00000000:1F90 0100007F:1F91 01 00000000:00000002"], 8080, False),
+            (
+                [
+                    "00000000:1F90 00000000:0000 0A 00000000:00000000",
+                    "00000000:1F90 00000000:0000 0A 00000000:00000001",
+                ],
+                8080,
+                False,
+            ),
+            ([], 8080, False),
+        ],
+    )
+    def test_a_connection_that_waits_is_not_accepted(self, rows, port, accepted):
+        assert accepts("\n".join(f"{n}: {row} 0" for n, row in enumerate(rows)), port) is accepted
 
     def test_a_log_line_has_its_time_to_the_nanosecond(self):
         frame = (1, b"2026-11-23T22:12:21.496557436Z hello world\n")

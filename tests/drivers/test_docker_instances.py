@@ -146,6 +146,18 @@ class TestSandboxes:
         _, endpoint = await rig.launch(rig.revision())
         assert await rig.answer(endpoint) == "one"
 
+    async def test_a_connection_that_nobody_accepts_is_seen_to_wait(self, rig):
+        instance, endpoint = await rig.launch(rig.revision())
+        assert await rig.answer(endpoint) == "one"
+        _, held = await asyncio.open_connection(endpoint.host, endpoint.port)  # one at a time
+        _, waiting = await asyncio.open_connection(endpoint.host, endpoint.port)
+        while await rig.instances.takes(instance, 8080):
+            await rig.clock.sleep(0.01)
+        held.close()
+        waiting.close()
+        while not await rig.instances.takes(instance, 8080):
+            await rig.clock.sleep(0.01)
+
     async def test_works_through_published_ports_where_addresses_cannot_be_dialled(self, rig):
         await rig.apart()
         tree = rig.trees.make({"server.pl": APPLICATION, "text": "afar"})
@@ -155,6 +167,7 @@ class TestSandboxes:
         assert await rig.answer(endpoint) == "afar"
         assert (await rig.seen(instance)).endpoint == endpoint
         assert await rig.instances.listening(instance) == (Endpoint(host="0.0.0.0", port=8080),)
+        assert await rig.instances.takes(instance, 8080)  # as nobody can say
         await rig.instances.freeze(instance)
         assert (await rig.seen(instance)).state is ContainerState.FROZEN
         await rig.instances.freeze(instance)

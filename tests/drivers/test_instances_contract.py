@@ -250,6 +250,17 @@ async def test_nothing_listens_before_the_start_and_after_the_end(rig):
     assert await rig.instances.listening(instance) == ()
 
 
+async def test_a_process_takes_connections_once_it_listens_and_not_before(rig):
+    instance = new_instance()
+    assert not await rig.instances.takes(instance, 8080)
+    revision = rig.revision()
+    await rig.instances.prepare(instance, rig.service, revision)
+    assert not await rig.instances.takes(instance, 8080)
+    await rig.instances.start(instance, revision)
+    while not await rig.instances.takes(instance, 8080):
+        await rig.clock.sleep(0.01)
+
+
 async def test_a_warm_standby_serves_another_tree_of_the_same_fingerprint(rig):
     instance, newer = new_instance(), rig.revision("two", number=2)
     await rig.instances.prepare(instance, rig.service, rig.revision("one"), warm=True)

@@ -164,6 +164,16 @@ class FakeInstances:
             return None
         return Consumption(cpu=0.25, memory=32 * 2**20)
 
+    async def takes(self, instance: InstanceId, port: int) -> bool:
+        await self._call()
+        container = self.world.containers.get(instance)
+        if container is None or container.revision is None:
+            return False
+        self.world.advance(self.clock.now())
+        up = container.seen.state is ContainerState.RUNNING
+        waits = self.world.behaviour(container.revision).accepts_after
+        return up and self.clock.now() >= container.ready_at + waits
+
     async def changes(self) -> AsyncIterator[ServiceId | None]:
         queue: asyncio.Queue[ServiceId] = asyncio.Queue()
         self.world.changed.append(queue.put_nowait)

@@ -14,9 +14,12 @@ from emulator.model.revision import Revision
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Behaviour:
-    """What an application does once it is started; seconds."""
+    """What an application does once it is started; seconds. It accepts connections only
+    `accepts_after` it listens, which is after `boot`.
+    """
 
     boot: float = 0.2
+    accepts_after: float = 0.0
     crashes_after: float | None = None
     exit_code: int = 1
     listens_on: Endpoint | None = None

@@ -103,6 +103,9 @@ class DockerInstances:
     async def consumption(self, instance: InstanceId) -> Consumption | None:
         return await self._view.consumption(instance)
 
+    async def takes(self, instance: InstanceId, port: int) -> bool:
+        return await self._view.takes(instance, port)
+
     async def prepare(
         self, instance: InstanceId, service: Service, revision: Revision, *, warm: bool = False
     ) -> None:

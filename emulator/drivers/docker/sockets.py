@@ -9,7 +9,7 @@ from emulator.model.instance import Endpoint
 
 FILES: Final = ("net/tcp", "net/tcp6")
 _LISTENING = "0A"
-_ADDRESS, _STATE = 1, 3
+_ADDRESS, _STATE, _QUEUES = 1, 3, 4
 _ENGINE_NAMES: Final = "127.0.0.11"  # the engine's own name server, in every user network
 _IPV4_DIGITS: Final = 8
 
@@ -30,6 +30,18 @@ def parse_tables(tables: str) -> tuple[Endpoint, ...]:
     """Sorted, each once."""
     found = {e for line in tables.splitlines() for e in _listening(line.split())}
     return tuple(sorted(found, key=lambda endpoint: (endpoint.port, endpoint.host)))
+
+
+def accepts(tables: str, port: int) -> bool:
+    """Whether a port is listened on, and no connection waits there to be accepted."""
+    waiting = {w for line in tables.splitlines() for w in _waiting(line.split(), port)}
+    return waiting == {0}
+
+
+def _waiting(columns: list[str], port: int) -> Iterator[int]:
+    """Of a socket that listens, the kernel shows in place of received bytes how many wait."""
+    if any(endpoint.port == port for endpoint in _listening(columns)):
+        yield int(columns[_QUEUES].partition(":")[2], 16)
 
 
 def _listening(columns: list[str]) -> Iterator[Endpoint]:

@@ -14,7 +14,7 @@ from emulator.drivers.docker.host import Hosts
 from emulator.drivers.docker.labels import labelled
 from emulator.drivers.docker.observation import Inspected, Parts, inspected, observed, sort_out
 from emulator.drivers.docker.records import Records
-from emulator.drivers.docker.sockets import FILES, parse_tables, read_tables
+from emulator.drivers.docker.sockets import FILES, accepts, parse_tables, read_tables
 from emulator.model.errors import EngineError
 from emulator.model.identifiers import InstanceId, ServiceId
 from emulator.model.instance import Endpoint, ObservedInstance
@@ -32,6 +32,7 @@ class View:
     logs: ApplicationLogs
     freezers: Freezers
     _known: dict[str, Inspected] = field(default_factory=dict)  # by container
+    _pids: dict[InstanceId, int] = field(default_factory=dict)  # of those that run
 
     async def list(
         self, *, service: ServiceId | None = None, instance: InstanceId | None = None
@@ -98,6 +99,18 @@ class View:
                 return found
         return await consumption.ask(self.engine, container)
 
+    async def takes(self, instance: InstanceId, port: int) -> bool:
+        """Asked often: True where a program in the container would have to be asked."""
+        if not (await self.hosts.here()).shared:
+            return True
+        if instance not in self._pids:
+            parts = await self.find(instance)
+            if parts is None or not parts.up:
+                return False
+            await self._inspect([parts])
+        pid = self._pids.get(instance)
+        return pid is not None and accepts(await asyncio.to_thread(read_tables, pid), port)
+
     async def exit_code(self, container: str) -> int:
         """Of a container that did not start."""
         state = (await self.engine.get(f"/containers/{container}/json"))["State"]
@@ -117,7 +130,9 @@ class View:
             known = inspected(await self.engine.get(f"/containers/{container}/json"))
             self._known[container] = known
             self.logs.follow(parts.instance, parts.service, container)
+            self._pids.pop(parts.instance, None)
             if known.up:
+                self._pids[parts.instance] = known.pid
                 pid = known.pid if (await self.hosts.here()).shared else None
                 await self.freezers.find(parts.instance, container, pid=pid, paused=parts.paused)
 
@@ -131,7 +146,9 @@ class View:
     def _forget_all_but(self, found: Sequence[Parts]) -> None:
         containers = {parts.container["Id"] for parts in found}
         self._known = {c: known for c, known in self._known.items() if c in containers}
-        self.freezers.keep([parts.instance for parts in found if parts.up])
+        up = [parts.instance for parts in found if parts.up]
+        self._pids = {i: pid for i, pid in self._pids.items() if i in up}
+        self.freezers.keep(up)
 
     async def _tables_inside(self, container: str) -> str:
         """With the image's own `cat`; empty if it has none."""
