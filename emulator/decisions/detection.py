@@ -25,6 +25,7 @@ DOCKERFILE = "Dockerfile"
 PROCFILE = "Procfile"
 DEPTH = 2  # of folders that are named as applications of their own
 LISTED = 6
+MARKS = 4  # files of a language that are named
 MANIFEST = "{manifest}"
 NAME = "{name}"  # in a rule's file: whatever it is called here
 
@@ -218,13 +219,21 @@ def _misspelt_dockerfile(paths: Collection[str]) -> str:
     return f"{found[0]} is not read, the name must be {DOCKERFILE}" if found else ""
 
 
+def _marks(buildpack: Buildpack) -> str:
+    """The files that are most telling of a language: those that tell nothing else come first."""
+    rules = sorted(buildpack.rules, key=lambda rule: bool(rule.command))
+    files = [path for rule in rules for path in rule.files if "/" not in path]
+    shown = [path.replace("{name}", "*") for path in dict.fromkeys(files)]
+    return f"{', '.join(shown[:MARKS])} … ({buildpack.name})"
+
+
 def _nothing(paths: Collection[str], buildpacks: Sequence[Buildpack]) -> ConfigurationError:
-    lookout = [DOCKERFILE, PROCFILE]
-    lookout += [path for b in buildpacks for rule in b.rules for path in rule.files]
-    looked_for = ", ".join(dict.fromkeys(lookout))
+    looked_for = ", ".join((DOCKERFILE, PROCFILE, *map(_marks, buildpacks)))
     hint = misspelt(paths) or _misspelt_dockerfile(paths)
     missing = f"missing: {hint}. Nothing" if hint else "missing, and nothing"
-    message = f"{missing} else was recognised (looked for {looked_for})"
+    message = (
+        f"{missing} else was recognised (looked for {looked_for}): add one that says how to start"
+    )
     if not paths:
         message = "missing, as is everything else: the source directory holds no files"
     elsewhere = _elsewhere(paths, buildpacks)

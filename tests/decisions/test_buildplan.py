@@ -129,8 +129,10 @@ def test_then_what_is_recognised():
 
 
 def test_nothing_recognised_is_an_error():
-    with pytest.raises(ConfigurationError, match="nothing else was recognised"):
+    with pytest.raises(ConfigurationError, match="nothing else was recognised") as caught:
         decided({"README": ""})
+    assert "requirements.txt, pyproject.toml, Pipfile, manage.py … (python)" in str(caught.value)
+    assert len(str(caught.value)) < 600
     with pytest.raises(
         ConfigurationError, match="dockerfile is not read, the name must be Dockerfile"
     ):

@@ -409,7 +409,7 @@ def test_a_known_language_without_a_start_asks_for_one():
 def test_nothing_recognised_lists_what_was_looked_for():
     with pytest.raises(ConfigurationError) as caught:
         detected(README__md="x")
-    for name in ("Dockerfile", "Procfile", "package.json", "requirements.txt", "main.py"):
+    for name in ("Dockerfile", "Procfile", "package.json", "requirements.txt", "Gemfile"):
         assert name in caught.value.message
     assert caught.value.place.file == "apprunner.yaml"
 
