@@ -146,7 +146,7 @@ class Lease:
     def _tell(self, phases: tuple[Phase, ...]) -> None:
         if self._birth is not None:
             self._birth = None
-            self._balancer.cold_start(self.instance, phases)
+            self._balancer._note_start(self.instance, phases)  # noqa: SLF001
 
     @property
     def ready(self) -> Awaitable[None]:
@@ -212,6 +212,7 @@ class Balancer:
         self.total_in_flight = 0
         self.door = Door.OPEN
         self.cold_start: Callable[[InstanceId, tuple[Phase, ...]], None] = _nobody
+        self.cold_starts: dict[str, tuple[int, float]] = {}  # by phase: how many, seconds in all
         self.refused: Callable[[Refusal], None] = _nobody
         self._clock = clock
         self._max_concurrency = max_concurrency
@@ -262,7 +263,7 @@ class Balancer:
         self._hand_out()
         for slot in self._slots.values():
             if slot.birth is not None:  # nobody waits for it any more
-                self.cold_start(slot.instance, of_instance(slot.birth))
+                self._note_start(slot.instance, of_instance(slot.birth))
                 slot.birth = None
 
     def serve(self, door: Door) -> None:
@@ -444,6 +445,12 @@ class Balancer:
                 lease.tells_of(slot.birth)
                 slot.birth = None
                 waiter.set_result(lease)
+
+    def _note_start(self, instance: InstanceId, phases: tuple[Phase, ...]) -> None:
+        for name, seconds in phases:
+            count, total = self.cold_starts.get(name, (0, 0.0))
+            self.cold_starts[name] = count + 1, total + seconds
+        self.cold_start(instance, phases)
 
     def _note_demand(self) -> None:
         demand = self.total_in_flight + len(self._waiters)

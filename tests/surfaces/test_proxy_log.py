@@ -1,9 +1,11 @@
 """The access log and the metrics."""
 
 import json
+from dataclasses import replace
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from emulator.decisions.cold_start import Birth
 from emulator.drivers.access_log_file import AccessLogFile
 from emulator.model.identifiers import Epoch
 from emulator.surfaces.proxy.access_log import LINES, PENDING, AccessEntry, AccessLog
@@ -136,6 +138,8 @@ async def test_metrics_are_scraped_in_our_names_and_in_cloudwatchs(tmp_path):
         app.behaviour = _never
         client.get()
         await until(lambda: w.balancer.total_in_flight)
+        birth = Birth(began=1.0, created=1.5, started=2.0, connected=2.0, healthy=4.0)
+        w.balancer.route([app.target(), replace(app.target(), birth=birth, instance="b" * 32)])
         text = w.proxy.metrics(lambda _service: "hello").decode()
     found = {
         (sample.name, *sorted(sample.labels.items())): sample.value
@@ -152,6 +156,8 @@ async def test_metrics_are_scraped_in_our_names_and_in_cloudwatchs(tmp_path):
         ("apprunner_in_flight", ours): 1,
         ("apprunner_queue", ours): 0,
         ("apprunner_instances", ours, ("state", "active")): 1,
+        ("apprunner_cold_start_seconds_count", ("phase", "healthy"), ours): 1,
+        ("apprunner_cold_start_seconds_sum", ("phase", "healthy"), ours): 2,
         ("apprunner_malformed_total",): 1,
         ("apprunner_access_log_dropped_total",): 0,
         ("aws_apprunner_requests_total", *theirs): 5,

@@ -81,8 +81,15 @@ class Metrics(Collector):
         instances = GaugeMetricFamily(
             "apprunner_instances", "Instances that take requests", labels=("service", "state")
         )
+        starts = SummaryMetricFamily(
+            "apprunner_cold_start_seconds",
+            "Phases of the starts of instances, from the request that needed them",
+            labels=("service", "phase"),
+        )
         for service, balancer in self._balancers():
             name = self._name_of(service)
+            for phase, (count, seconds) in balancer.cold_starts.items():
+                starts.add_metric((name, phase), count, seconds)
             in_flight.add_metric((name,), balancer.total_in_flight)
             waiting.add_metric((name,), balancer.waiting)
             for state, count in balancer.instances().items():
@@ -90,6 +97,7 @@ class Metrics(Collector):
         yield in_flight
         yield waiting
         yield instances
+        yield starts
 
     def _of_connections(self) -> Iterator[Metric]:
         floor = self._floor
