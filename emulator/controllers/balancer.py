@@ -18,7 +18,8 @@ from emulator.ports import PolicyClock
 
 __all__ = ["Balancer", "Door", "Lease", "Refused", "Target"]
 
-BACK_OFF = 0.5  # seconds for which an instance that could not be dialled is set aside
+BACK_OFF = 0.5  # seconds for which an instance that cannot be reached is set aside at first …
+LONGEST_BACK_OFF = 10.0  # … and at last, where others can be: doubled each time in a row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,7 @@ class Slot:
         "aside",
         "birth",
         "endpoint",
+        "failures",
         "frozen",
         "idle_since",
         "in_flight",
@@ -65,6 +67,7 @@ class Slot:
         self.active = False
         self.routed = True
         self.aside = False
+        self.failures = 0  # times it was set aside since a request last ended well there
         self.idle_since: Epoch | None = now
         self.thawing: asyncio.Future[None] | None = None
 
@@ -172,9 +175,9 @@ class Lease:
             self._balancer._release(self._slot)  # noqa: SLF001 - two halves of one class
 
     def failed(self) -> None:
-        """The instance could not be dialled: it is set aside for a moment, the lease released."""
+        """The instance could not be dialled: it is set aside for a while, the lease released."""
         if self._held:
-            self._balancer._set_aside(self._slot)  # noqa: SLF001
+            self._balancer._set_aside(self._slot, "it accepts no connection")  # noqa: SLF001
             self.release()
 
     def __repr__(self) -> str:
@@ -227,6 +230,7 @@ class Balancer:
         self._thaws: set[asyncio.Future[None]] = set()
         self._peak = 0
         self._drawn: Slot | None = None
+        self._trouble: dict[Slot, str] = {}  # instances that were set aside, not yet told
 
     # What the service's worker tells.
 
@@ -320,6 +324,13 @@ class Balancer:
         active = sum(slot.active for slot in routed)
         frozen = sum(slot.frozen for slot in routed)
         return {"active": active, "idle": len(routed) - active - frozen, "frozen": frozen}
+
+    def trouble(self) -> list[tuple[InstanceId, str]]:
+        """Which instances were set aside, and why: since the last reading, once until they are
+        well again, and only those that requests would still go to.
+        """
+        trouble, self._trouble = self._trouble, {}
+        return [(slot.instance, why) for slot, why in trouble.items() if slot.routed]
 
     def peak(self) -> int:
         """The highest demand (in flight and waiting) since the last reading."""
@@ -426,6 +437,8 @@ class Balancer:
         slot.in_flight -= 1
         self.total_in_flight -= 1
         now = self.last_activity = self._clock.now()
+        if slot.failures and not slot.aside:
+            slot.failures = 0
         if self._waiters:  # first: an instance that goes straight on was never idle
             self._hand_out()
         if not slot.in_flight and slot.active:
@@ -478,11 +491,17 @@ class Balancer:
         if not slot.routed and not slot.in_flight:
             self._slots.pop(slot.instance, None)
 
-    def _set_aside(self, slot: Slot) -> None:
+    def _set_aside(self, slot: Slot, why: str) -> None:
         if not slot.aside:
+            if not slot.failures:
+                self._trouble[slot] = why
             slot.aside = True
             self._refresh()
-            asyncio.get_running_loop().call_later(BACK_OFF, self._reinstate, slot)
+            # Where there is no other one it is asked again soon, however often it has failed.
+            growth = 2 ** min(slot.failures, 10) if self._pickable else 1
+            pause = min(BACK_OFF * growth, LONGEST_BACK_OFF)
+            slot.failures += 1
+            asyncio.get_running_loop().call_later(pause, self._reinstate, slot)
         self._wake()
 
     def _reinstate(self, slot: Slot) -> None:
@@ -503,7 +522,7 @@ class Balancer:
         slot.thawing = None
         if thaw.cancelled() or thaw.exception() is not None:
             slot.frozen = True  # as far as anybody knows; the next request tries again
-            self._set_aside(slot)
+            self._set_aside(slot, "it cannot be thawed")
 
     def __repr__(self) -> str:
         slots = ", ".join(map(repr, self._slots.values()))

@@ -177,6 +177,8 @@ class Worker:
             with suppress(Overtaken):  # by a request; it has poked, so there is another turn
                 await self._act(action)
         fleet.route()
+        for instance, why in self.balancer.trouble():
+            await self.ledger.say(narration.set_aside(instance, why))
         self.balancer.serve(self._door())
         fleet.watch()
         dues = [d for d in (plan.due, size_due) if d is not None]

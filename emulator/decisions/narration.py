@@ -184,6 +184,10 @@ def still_waiting(instance: str, seconds: float, detail: str, limit: float) -> s
     )
 
 
+def set_aside(instance: str, why: str) -> str:
+    return f"Instance {instance[:8]} gets no requests for a while: {why}."
+
+
 def listening_hint(listening: Sequence[Endpoint], port: int, detail: str = "") -> str:
     """What the sockets inside an instance say about a health check that fails with `detail`."""
     if not listening:

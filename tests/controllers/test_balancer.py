@@ -10,7 +10,15 @@ import looptime
 import pytest
 from hypothesis import given, strategies as st
 
-from emulator.controllers.balancer import BACK_OFF, Balancer, Door, Lease, Refused, Target
+from emulator.controllers.balancer import (
+    BACK_OFF,
+    LONGEST_BACK_OFF,
+    Balancer,
+    Door,
+    Lease,
+    Refused,
+    Target,
+)
 from emulator.decisions.cold_start import Birth
 from emulator.model.identifiers import InstanceId
 from emulator.model.instance import Endpoint
@@ -371,6 +379,42 @@ async def test_an_instance_that_could_not_be_dialled_is_set_aside_for_a_moment(l
     back = await worker.balancer.acquire()
     assert back.instance == lease.instance
     assert looptime == BACK_OFF
+
+
+async def pauses(worker: Worker, looptime, failures: int) -> list[float]:
+    """How long a request waits for A each time it has failed; nobody else has room."""
+    found = []
+    lease = await worker.balancer.acquire()
+    for _ in range(failures):
+        assert lease.instance == A
+        began = looptime + 0
+        lease.failed()
+        lease = await worker.balancer.acquire()
+        found.append(looptime - began)
+    lease.release()
+    return found
+
+
+async def test_one_that_fails_again_and_again_is_left_alone_for_longer_each_time(looptime):
+    worker = Worker()
+    worker.balancer.route([target(A), target(B)])
+    elsewhere = worker.balancer.acquire_elsewhere(A)
+    assert elsewhere is not None
+    waited = await pauses(worker, looptime, 7)
+    assert waited == pytest.approx([BACK_OFF, 1, 2, 4, 8, LONGEST_BACK_OFF, LONGEST_BACK_OFF])
+    assert worker.balancer.trouble() == [(A, "it accepts no connection")]
+    # A request that ended well ends it.
+    assert await pauses(worker, looptime, 2) == pytest.approx([BACK_OFF, 1])
+    assert worker.balancer.trouble() == [(A, "it accepts no connection")]
+    assert worker.balancer.trouble() == []
+
+
+async def test_the_only_instance_is_asked_again_soon_however_often_it_has_failed(looptime):
+    worker = Worker()
+    worker.balancer.route([target(A)])
+    assert await pauses(worker, looptime, 6) == pytest.approx([BACK_OFF] * 6)
+    worker.balancer.route([])
+    assert worker.balancer.trouble() == []  # it is nobody's trouble any more
 
 
 # Freezing and thawing.

@@ -248,6 +248,17 @@ class TestScaling:
         first.release()
         assert (await second).instance == first.instance
 
+    async def test_the_event_log_says_once_that_an_instance_is_set_aside(self, emulator):
+        await created(emulator)
+        for _ in range(3):
+            lease = await balancer(emulator).acquire()
+            lease.failed()
+            await emulator.machine.clock.sleep(1)
+        said = [event for event in await emulator.events() if lease.instance[:8] in event]
+        assert [event for event in said if "gets no requests for a while" in event] == [
+            f"Instance {lease.instance[:8]} gets no requests for a while: it accepts no connection."
+        ]
+
     async def test_freezes_then_goes_to_zero_then_wakes(self, emulator, machine):
         service = await created(emulator)
         assert await emulator.until(
