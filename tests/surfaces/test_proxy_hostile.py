@@ -5,6 +5,7 @@ import contextlib
 import os
 import resource
 import socket
+import sys
 
 import pytest
 
@@ -66,6 +67,43 @@ async def test_a_client_that_does_not_read_is_cut_off(tmp_path):
             plain.sendall(f"GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
             await until(lambda: w.balancer.total_in_flight)
             await until(lambda: w.at_rest and not w.proxy.connections)
+
+
+async def test_who_asks_on_without_reading_gets_no_more_answers(tmp_path):
+    async def behaviour(asked: Asked) -> None:
+        asked.reply(b"x" * (50_000 if "/big" in asked.line else 1))
+
+    app = App(behaviour)
+    async with world(tmp_path, app) as w:
+        plain = socket.socket()
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        plain.connect(("127.0.0.1", w.port))
+        client = await w.connect()
+        with plain:
+            plain.sendall(f"GET /big HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode() * 1000)
+            await until(lambda: any(one.writing_paused for one in w.proxy._floor.connections))
+            for _ in range(300):
+                client.get()
+                await client.answer()
+            assert sum("/big" in asked.line for asked in app.asked) < 200
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="TCP_INFO is Linux's")
+@pytest.mark.parametrize("reset", [False, True])
+async def test_a_client_that_vanishes_while_it_is_not_read_leaves_the_queue(tmp_path, reset):
+    async with world(tmp_path, queue_wait=60, request_timeout=60) as w:
+        client = await w.connect()
+        client.get(method="POST", headers=f"Content-Length: {MEGABYTE}\r\n")
+        await until(lambda: w.balancer.waiting)
+        (connection,) = w.proxy._floor.connections
+        while not connection._reading_paused:
+            client.send(bytes(2**16))
+            await CLOCK.sleep(0)
+        if reset:
+            client.abort()
+        else:
+            client.writer.write_eof()
+        await until(lambda: w.at_rest)
 
 
 async def test_a_client_that_waits_for_its_answer_is_not_slow(tmp_path):

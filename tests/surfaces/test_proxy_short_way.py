@@ -253,6 +253,48 @@ async def test_a_client_that_goes_away_frees_its_place_at_once(tmp_path):
         await told.wait()  # the instance learns of it, too
 
 
+async def test_a_client_that_goes_away_as_its_request_gets_a_task_frees_its_place(tmp_path):
+    told = asyncio.Event()
+
+    async def never(asked: Asked) -> None:
+        if len(app.asked) == 1:
+            asked.reply(b"first")
+        else:
+            await until(asked.reader.at_eof)
+            told.set()
+
+    app = Watched(never)
+    async with world(tmp_path, app) as w:
+        watch(app, w)
+        client = await w.connect()
+        client.get()
+        await client.answer()
+        client.get()
+        await until(lambda: len(app.quick) == 2 and w.proxy.under_way)
+        (connection,) = w.proxy._floor.connections
+        (quick,) = w.proxy._forwarder.short_way._under_way
+        connection.abort()
+        w.proxy._forwarder.short_way.hand_over(quick, quick.connection.expect())
+        await until(lambda: w.at_rest)
+        assert next(iter(w.proxy.log.recent(SERVICE))).status == 0
+        await told.wait()
+
+
+async def test_a_body_is_counted_also_where_its_request_gets_a_task_later(tmp_path):
+    async def parts(asked: Asked) -> None:
+        await asked.body()
+        asked.say(b"HTTP/1.1 200 OK\r\nContent-Le")
+        await until(lambda: w.proxy.under_way == 0)
+        asked.say(b"ngth: 0\r\n\r\n")
+
+    async with world(tmp_path, App(behaviour=parts)) as w:
+        client = await w.connect()
+        for _ in range(2):
+            client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody")
+            await client.answer()
+        assert [entry.received for entry in w.proxy.log.recent(SERVICE)] == [4, 4]
+
+
 async def test_requests_in_a_row_are_answered_in_order(tmp_path):
     async def echo(asked: Asked) -> None:
         asked.reply(asked.line.encode())

@@ -234,6 +234,9 @@ class ClientConnection(Stream):
             elif now - self.idle_since > limits.idle_timeout:
                 self.close()
             return
+        if self._tunnel is None and self.hung_up:
+            self.abort()
+            return
         buffered = self._unsent()
         reading = self.body_wanted and not self._reading_paused and not self._requests.body.is_eof()
         moved = self._requests.received + self.written - buffered
@@ -270,8 +273,10 @@ class ClientConnection(Stream):
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
         self._floor.leave(self)
-        if self._under_way and self._short_way is not None:
+        # Handed to the task, but not yet taken by it: the task will never run for it.
+        if (self._under_way or self._taken is not None) and self._short_way is not None:
             self._under_way = False
+            self._taken = None
             self._short_way.abandon()
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
@@ -375,6 +380,7 @@ class ClientConnection(Stream):
     async def _answer(self, message: RawRequestMessage, body: StreamReader) -> bool:
         try:
             keep = await self._handler(self, message, body)
+            await self.drain()  # who does not read gets no more answers
         except Exception:  # noqa: BLE001 - a bug may end this connection, never the whole proxy
             _log.exception("a request could not be handled: %s %s", message.method, message.path)
             self.abort()

@@ -121,6 +121,7 @@ class Floor:
     refused: int = 0  # connections above a limit
     too_slow: int = 0  # connections that were ended for their pace
     malformed: int = 0  # requests that were not let in
+    quick: int = 0  # requests that were answered without a task (`quick.py`)
     _by_peer: Counter[str] = field(default_factory=Counter)
     _emptied: asyncio.Event = field(default_factory=asyncio.Event)
     _complained: dict[str, float] = field(default_factory=dict)

@@ -271,7 +271,7 @@ class Exchange:
                 now - self._started,
                 (self._leased_at or now) - self._started,
                 now - self._sent_at if self._sent_at else 0.0,
-                self._body.total_bytes,
+                self._body.total_bytes or len(self._buffered or b""),
                 self._sent,
                 self._cold,
                 self._request_id,

@@ -112,6 +112,7 @@ class Metrics(Collector):
                 floor.malformed,
             ),
             ("too_slow", "Clients that were ended for their pace", floor.too_slow),
+            ("short_way", "Requests that were answered without a task of their own", floor.quick),
             ("access_log_dropped", "Requests that the access log lacks", self._log.dropped),
         ):
             yield CounterMetricFamily(f"apprunner_{name}", help_text, value=value)

@@ -254,6 +254,8 @@ class ShortWay:
             connection.close()
         lease.release()
         self._record(quick, known.status, known.length, now)
+        self._floor.quick += 1
+        quick.body = b""  # the client's connection may be idle for minutes
         quick.client.finished()
 
     # It goes on by a task, or not at all.
@@ -277,11 +279,11 @@ class ShortWay:
         quick.client.take_over(message, taken)
 
     def abandon(self, quick: Quick) -> None:
-        del self._under_way[quick]
-        quick.connection.quick = None
-        quick.connection.abort()
+        self._under_way.pop(quick, None)
+        quick.connection.give_up()
         quick.lease.release()
         self._record(quick, 0, 0, quick.connection.now())
+        quick.body = b""
 
     def _record(self, quick: Quick, status: int, sent: int, now: float) -> None:
         seconds = now - quick.started

@@ -6,10 +6,14 @@ socket and nothing else, so that at most what was read last is parsed beyond the
 
 import asyncio
 import os
+import socket
+import sys
 
 from aiohttp.base_protocol import BaseProtocol
 
 BODY_BUFFER = 2**16  # a body's low-water mark; its high-water mark is twice that
+
+_CLOSING = frozenset({7, 8})  # TCP_CLOSE and TCP_CLOSE_WAIT: the other side has hung up
 
 
 class Stream(BaseProtocol):
@@ -44,6 +48,14 @@ class Stream(BaseProtocol):
             self._reading_paused = False
             if self.transport is not None and not self.transport.is_closing():
                 self.transport.resume_reading()
+
+    @property
+    def hung_up(self) -> bool:
+        """Whether the other side has gone while nothing was read from it: nothing tells of that."""
+        if not self._reading_paused or self.transport is None:
+            return False
+        info = tcp_info(self.transport, 1)
+        return info is not None and info[0] in _CLOSING
 
     async def drain(self) -> None:
         """Wait until the other side has taken most of what was written."""
@@ -90,3 +102,16 @@ class Stream(BaseProtocol):
         """At once, whatever is still to be sent."""
         if self.transport is not None:
             self.transport.abort()
+
+
+def tcp_info(transport: asyncio.BaseTransport, size: int) -> bytes | None:
+    """The first bytes of the kernel's `struct tcp_info`; None where it does not say."""
+    sock = transport.get_extra_info("socket")
+    if sock is None or not sys.platform.startswith("linux") or sock.fileno() < 0:
+        return None
+    try:
+        with socket.socket(fileno=os.dup(sock.fileno())) as double:
+            info = double.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, size)
+    except OSError:
+        return None
+    return info if len(info) == size else None

@@ -8,10 +8,7 @@ left says that the request may be sent again.
 
 import asyncio
 import errno
-import os
-import socket
 import struct
-import sys
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
@@ -30,7 +27,7 @@ from emulator.surfaces.proxy.errors import (
 )
 from emulator.surfaces.proxy.framing import WITHOUT_BODY
 from emulator.surfaces.proxy.gate import END_OF_HEAD
-from emulator.surfaces.proxy.stream import BODY_BUFFER, Stream
+from emulator.surfaces.proxy.stream import BODY_BUFFER, Stream, tcp_info
 
 IDLE_LIMIT = 1.0  # seconds; gunicorn's keep-alive, the shortest in wide use, is 2
 POOL_LIMIT = 256  # idle connections per instance
@@ -142,6 +139,13 @@ class UpstreamConnection(Stream):
             self._response.set_exception(error)
         elif not self._body.is_eof():
             self._body.set_exception(error)
+        self.abort()
+
+    def give_up(self) -> None:
+        """Nobody wants the answer any longer."""
+        self.quick = None
+        if self._response is not None and not self._response.cancel():
+            self._response.exception()  # seen
         self.abort()
 
     def thawed(self, thaw: "asyncio.Future[None]") -> None:
@@ -278,16 +282,8 @@ class UpstreamConnection(Stream):
 
 def _acknowledged(transport: asyncio.BaseTransport) -> int | None:
     """Bytes that the other side's kernel has taken; None where the system does not say."""
-    sock = transport.get_extra_info("socket")
-    if sock is None or not sys.platform.startswith("linux") or sock.fileno() < 0:
-        return None
-    try:
-        with socket.socket(fileno=os.dup(sock.fileno())) as double:
-            info = double.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
-        (count,) = _TCP_INFO.unpack(info)
-    except (OSError, struct.error):
-        return None
-    return int(count)
+    info = tcp_info(transport, _TCP_INFO.size)
+    return None if info is None else int(_TCP_INFO.unpack(info)[0])
 
 
 class OutOfDescriptorsError(Exception):
