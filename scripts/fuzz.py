@@ -16,8 +16,11 @@ from tests.surfaces.proxy_fuzz import run
 def main(arguments: list[str]) -> None:
     seconds = float(arguments[0]) if arguments else 60.0
     seed = int(arguments[1]) if len(arguments) > 1 else int(time.time())
-    done = asyncio.run(run(seed=seed, seconds=seconds))
-    print(f"{done} streams from seed {seed} on, nothing found")
+    ran = asyncio.run(run(seed=seed, seconds=seconds))
+    print(
+        f"{ran.streams} streams from seed {seed} on, {ran.answered} requests answered, "
+        f"{ran.quick} of them by the short way: nothing found"
+    )
 
 
 if __name__ == "__main__":

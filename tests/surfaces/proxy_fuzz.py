@@ -4,6 +4,9 @@ Whatever arrives must be what the client's bytes unambiguously meant (`http_orac
 byte for byte; what is beyond doubt must arrive. The answers must be well formed and in order, no
 connection may hang, nothing may be left over at the end.
 
+A stream comes in pieces cut anywhere, or in turns: requests with the same headers, each sent when
+the one before has its answer, which is how requests come to take the short way (`quick.py`).
+
 `make fuzz` runs it for as long as one likes.
 """
 
@@ -13,8 +16,10 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from random import Random  # noqa: TID251 - a seed makes it repeatable
+from typing import NamedTuple
 
 from emulator.controllers.balancer import Balancer, Target
 from emulator.controllers.router import Router
@@ -98,6 +103,31 @@ class Grammar:
 
     def odd(self, chance: float = 0.04) -> bool:
         return not self.plain and self.random.random() < chance
+
+    def turns(self) -> list[bytes]:
+        """Requests that differ in their first lines, and what differs otherwise where it is odd."""
+        pick = self.random.choice
+        fields = [b"Host: h\r\n", *self.random.sample(HEADERS[:4], pick((0, 1, 3)))]
+        if self.odd(0.3):
+            fields.append(pick(HEADERS))
+        known = b"\r\n" + b"".join(fields) + b"\r\n"
+        parts = [self.turn(known) for _ in range(pick((3, 6, 10)))]
+        for n in range(len(parts) - 1):
+            if self.odd(0.1):  # the next one's beginning comes with this one, or this one is late
+                joined = parts[n] + parts[n + 1]
+                at = self.random.randrange(len(joined) + 1)
+                parts[n : n + 2] = [joined[:at], joined[at:]]
+        return parts
+
+    def turn(self, known: bytes) -> bytes:
+        pick = self.random.choice
+        if self.odd(0.1):
+            return self.request()
+        target = pick(TARGETS) if self.odd(0.1) else pick(TARGETS[:4])
+        version = pick(VERSIONS) if self.odd(0.05) else b"HTTP/1.1"
+        blank = pick(BLANKS) if self.odd(0.05) else b" "
+        data = pick(METHODS) + blank + target + b" " + version + known
+        return self.mutated(data) if self.odd(0.05) else data
 
     def stream(self) -> bytes:
         parts = [self.request() for _ in range(self.random.choice([1, 1, 1, 2, 3, 5]))]
@@ -225,8 +255,12 @@ class Recorder:
             if reading.whole:
                 if reading.rest:
                     self.wrong.append(data)
-                writer.write(self.answer(reading.requests[0], place))
-                return self.random.random() > 0.05
+                answer = self.answer(reading.requests[0], place)
+                closing = self.random.random() < 0.05
+                if closing and self.random.random() < 0.5:
+                    answer = answer.replace(b"X-N", b"Connection: close\r\nX-N")
+                writer.write(answer)
+                return not closing
             more = await reader.read(2**16)
             data += more
         return False
@@ -307,6 +341,21 @@ async def _nothing(_instance: InstanceId) -> None:
 # One stream.
 
 
+async def take_turns(lane: Lane, parts: list[bytes]) -> bytes:
+    """Send each when what was asked before has its answer; all that came back."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", lane.port)
+    received = b""
+    try:
+        for part, sent in zip(parts, accumulate(parts), strict=True):
+            if reader.at_eof():
+                break
+            writer.write(part)
+            received += await listen(reader, http_oracle.read(sent).whole - _answers(received))
+        return received
+    finally:
+        writer.close()
+
+
 async def talk(lane: Lane, data: bytes, random: Random, meant: http_oracle.Reading) -> bytes:
     """Send it in pieces; all that came back until nothing more will."""
     reader, writer = await asyncio.open_connection("127.0.0.1", lane.port)
@@ -318,13 +367,17 @@ async def talk(lane: Lane, data: bytes, random: Random, meant: http_oracle.Readi
             at += step
             if at < 2000:
                 await CLOCK.sleep(0)
-        return await listen(reader, meant.whole)
+        return await listen(reader, meant.whole, longer=True)
     finally:
         writer.close()
 
 
-async def listen(reader: asyncio.StreamReader, expected: int) -> bytes:
-    """Until the end; or, where all that were expected have answered, until it is quiet."""
+def _answers(received: bytes) -> int:
+    return received.count(b"x-n: ")
+
+
+async def listen(reader: asyncio.StreamReader, expected: int, *, longer: bool = False) -> bytes:
+    """Until the end; or until all that were expected have answered, and it is quiet (`longer`)."""
     received = b""
     began = time_now()
     while time_now() - began < HANG:
@@ -332,7 +385,7 @@ async def listen(reader: asyncio.StreamReader, expected: int) -> bytes:
             async with asyncio.timeout(QUIET):
                 more = await reader.read(2**16)
         except TimeoutError:
-            if received.count(b"x-n: ") >= expected:
+            if _answers(received) >= expected:
                 return received
             continue
         except ConnectionError:
@@ -340,6 +393,8 @@ async def listen(reader: asyncio.StreamReader, expected: int) -> bytes:
         if not more:
             return received
         received += more
+        if expected and not longer and _answers(received) >= expected:
+            return received
     raise FoundError(f"it hangs: {received!r} came back")
 
 
@@ -347,14 +402,15 @@ def time_now() -> float:
     return asyncio.get_running_loop().time()
 
 
-async def one(lane: Lane, seed: int) -> bool:
-    """True if all of it was beyond doubt."""
+async def one(lane: Lane, seed: int) -> None:
     random = Random(seed)
     plain = random.random() < 0.3
-    data = Grammar(random, plain=plain).stream()
+    grammar = Grammar(random, plain=plain)
+    parts = grammar.turns() if random.random() < 0.4 else []
+    data = b"".join(parts) or grammar.stream()
     meant = http_oracle.read(data)
     lane.recorder.begun.clear()
-    received = await talk(lane, data, random, meant)
+    received = await (take_turns(lane, parts) if parts else talk(lane, data, random, meant))
     try:
         async with asyncio.timeout(HANG):
             await until(lambda: lane.balancer.total_in_flight == 0, seconds=HANG)
@@ -365,7 +421,6 @@ async def one(lane: Lane, seed: int) -> bool:
             f"seed {seed}: {error}\nsent: {data!r}\nmeant: {meant}\n"
             f"arrived: {lane.recorder.begun}\ncame back: {received!r}"
         ) from error
-    return plain
 
 
 def _compare(meant: http_oracle.Reading, recorder: Recorder, *, plain: bool) -> None:
@@ -428,8 +483,16 @@ def _skip_body(status: int, fields: dict[bytes, bytes], data: bytes, *, to_head:
     return b""
 
 
-async def run(*, seed: int, cases: int | None = None, seconds: float | None = None) -> int:
-    """How many streams were sent. Raises FoundError."""
+class Ran(NamedTuple):
+    """Streams that were sent; requests that were answered, and those of them by the short way."""
+
+    streams: int
+    answered: int
+    quick: int
+
+
+async def run(*, seed: int, cases: int | None = None, seconds: float | None = None) -> Ran:
+    """Raises FoundError."""
     with tempfile.TemporaryDirectory() as directory:
         async with lanes(Path(directory), Random(seed)) as (proxy, built):
             began = time_now()
@@ -448,4 +511,5 @@ async def run(*, seed: int, cases: int | None = None, seconds: float | None = No
                 for lane in built:
                     group.create_task(drive(lane))
             await until(lambda: proxy.connections == 0)
-    return done
+            answered = sum(counters.requests for counters in proxy.log.all_counters.values())
+            return Ran(done, answered, proxy._floor.quick)

@@ -77,6 +77,18 @@ async def test_so_does_one_with_a_body_that_came_with_its_head(tmp_path):
     assert app.quick == [False, True]
 
 
+async def test_a_request_for_another_protocol_does_not_even_with_a_body(tmp_path):
+    app = Watched()
+    async with world(tmp_path, app) as w:
+        watch(app, w)
+        client = await w.connect()
+        await twice(client, lambda client: client.get())
+        client.post(b"body", headers="Upgrade: other\r\nConnection: upgrade\r\n")
+        assert (await client.answer()).status == 403
+        assert await client.ended()
+    assert app.quick == [False, True]
+
+
 async def test_headers_that_came_before_say_nothing_about_the_target_or_the_method(tmp_path):
     app = Watched()
     async with world(tmp_path, app) as w:

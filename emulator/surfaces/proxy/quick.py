@@ -166,7 +166,9 @@ class ShortWay:
     def begin(
         self, quick: Quick, data: bytes, message: RawRequestMessage, body: StreamReader
     ) -> bool:
-        if message.method in _OTHER_WAY or message.should_close or message.version != _HTTP_1_1:
+        if message.method in _OTHER_WAY or message.version != _HTTP_1_1:
+            return False
+        if message.should_close or message.upgrade:
             return False
         known = KnownRequest(
             message, request_headers(message), host_of(message), own_request_id(message)
