@@ -623,6 +623,7 @@ BENCHES = {
     "replay": bench_replay,
     "decisions": bench_decisions,
     "metering": bench_metering,
+    "balancer": lambda: balancing.main([]),
 }
 
 

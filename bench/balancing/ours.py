@@ -1,5 +1,7 @@
 """The load balancer alone, as the emulator composes it, over an upstream that is there already.
 
+Its access log is on, in DIRECTORY, as it is by default; so is its flush once a second.
+
 python -m bench.balancing.ours UPSTREAM_PORT DIRECTORY      prints its plain and its TLS port
 """
 
@@ -12,12 +14,14 @@ import uvloop
 
 from emulator.controllers.balancer import Balancer, Target
 from emulator.controllers.router import Router
+from emulator.drivers.access_log_file import AccessLogFile
 from emulator.drivers.allocator import suit_connections
 from emulator.drivers.certificates import Certificates
 from emulator.drivers.clock import SystemClock
 from emulator.model.identifiers import InstanceId, ServiceId
 from emulator.model.instance import Endpoint
-from emulator.model.settings import Addresses
+from emulator.model.settings import Addresses, LoadBalancer
+from emulator.surfaces.proxy.access_log import AccessLog
 from emulator.surfaces.proxy.listener import Proxy
 
 SERVICE = ServiceId("0" * 32)
@@ -43,7 +47,9 @@ async def main(upstream: int, directory: Path) -> None:
     certificates = Certificates(directory, clock)
     await certificates.load()
     addresses = Addresses(https_port=0, http_port=0)
-    async with Proxy(router, certificates, addresses, clock) as proxy:
+    file = AccessLogFile(directory / "access.log", limit=LoadBalancer().access_log_bytes)
+    log = AccessLog(write=file.write, name_of=lambda _: "bench")
+    async with Proxy(router, certificates, addresses, clock, log=log) as proxy:
         door = await proxy.doors.open(SERVICE, 0)
         gc.collect()
         gc.freeze()

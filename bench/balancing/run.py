@@ -3,6 +3,7 @@
     python -m bench balancer [--seconds S] [--rounds N] [peer ...]
 
 Requests per second and latency are wrk's (one thread), CPU time is the proxy's own processes'.
+Ours writes its access log, as it does for users; the peers write none.
 """
 
 import argparse
@@ -50,28 +51,60 @@ request = function()
 end
 """
 IDLE = 2000
+PARTS = ["load", "tls", "big", "memory", "idle"]
 Figures = dict[str, dict[str, list[float]]]
 
 
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench balancer")
-    parser.add_argument("--seconds", type=int, default=3, help="of load for each measurement")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", default="", help="parts, by comma: load, tls, big, memory, idle")
-    parser.add_argument("peers", nargs="*", help="all that are installed, unless named")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench balancer",
+        description="The load balancer (its access log on) and other proxies (theirs off) under the "
+        "same load, in turns. Medians of the rounds, and of each round's ratio ours / peer.",
+        epilog="All parts with all peers take a quarter of an hour; --only load nginx takes two minutes.",
+    )
+    parser.add_argument(
+        "--seconds", type=int, default=3, help="of load for each measurement (default: 3)"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="how often each is measured (default: 5)"
+    )
+    parser.add_argument(
+        "--only",
+        type=_parts,
+        default=PARTS,
+        metavar="PART,…",
+        help=f"of {', '.join(PARTS)} (default: all): requests at 64, 16 and 1 connections; the same "
+        "over TLS; 100 MiB each way; memory while idle and streaming; load beside idle connections",
+    )
+    parser.add_argument(
+        "peers",
+        nargs="*",
+        metavar="PEER",
+        help=f"of {', '.join(peers.NAMES)}, from PATH (default: all that are there)",
+    )
     options = parser.parse_args(arguments)
+    if missing := [name for name in options.peers if name not in peers.at_hand()]:
+        parser.error(f"not installed: {', '.join(missing)}; at hand: {', '.join(peers.at_hand())}")
+    for name in peers.NAMES:
+        if not options.peers and name not in peers.at_hand():
+            print(f"{name} is not on PATH and left out: {peers.INSTALL[name]}", file=sys.stderr)
     if not shutil.which("wrk"):
         raise SystemExit("wrk is not installed (Debian: apt-get install wrk)")
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
     names = ["ours", *(options.peers or peers.at_hand())]
-    only = set(filter(None, options.only.split(",")))
     with started(names) as (running, directory):
         bench = Bench(running, directory, options.seconds, options.rounds)
-        for part in ("load", "tls", "big", "memory", "idle"):
-            if not only or part in only:
-                getattr(bench, part)()
+        for part in options.only:
+            getattr(bench, part)()
         bench.print()
+
+
+def _parts(text: str) -> list[str]:
+    parts = [part for part in text.split(",") if part]
+    if unknown := [part for part in parts if part not in PARTS]:
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: not of {', '.join(PARTS)}")
+    return parts
 
 
 @contextlib.contextmanager
