@@ -116,6 +116,20 @@ async def test_plain_http_on_the_tls_port_and_silence_do_no_harm(tmp_path):
         assert await https(w, HOST) == (200, b"hello")
 
 
+async def test_who_has_yet_to_shake_hands_counts_as_connected(tmp_path):
+    async with world(tmp_path, App(), front={"connections": 3}) as w:
+        silent = [await w.connect(w.proxy.https_port) for _ in range(3)]
+        await until(lambda: w.proxy.connections == 3)
+        assert await (await w.connect(w.proxy.https_port)).ended()
+        silent[0].close()
+        silent[1].send("this is not TLS")
+        assert await silent[1].ended()
+        await until(lambda: w.proxy.connections == 1)
+        assert await https(w, HOST) == (200, b"hello")
+        await w.proxy.stop(0)
+        assert await silent[2].ended()
+
+
 @pytest.mark.documented(source="roadmap issues 37, 231, 257: 301, the same path")
 @pytest.mark.parametrize("host", [HOST, f"{HOST}:8480", "unknown.localhost"])
 async def test_plain_http_is_redirected_to_https(tmp_path, host):

@@ -1,12 +1,21 @@
 """Each service's own loopback port, for clients that cannot resolve *.localhost."""
 
 import asyncio
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from emulator.model.identifiers import ServiceId
 from emulator.surfaces.proxy.client import ClientConnection
 
 BACKLOG = 1024  # connections the kernel holds while we are busy: a burst must not be refused
+
+
+class Listening(Protocol):
+    """A server, or what accepts connections in another way."""
+
+    @property
+    def sockets(self) -> Sequence[socket.socket]: ...
 
 
 class ServiceDoors:
@@ -47,5 +56,5 @@ class ServiceDoors:
         )
 
 
-def bound_port(server: asyncio.Server) -> int:
+def bound_port(server: Listening) -> int:
     return int(server.sockets[0].getsockname()[1])

@@ -143,11 +143,6 @@ class Floor:
         self._emptied.clear()
         return True
 
-    def replace(self, connection: Connection, successor: Connection) -> None:
-        """The same connection, in another protocol."""
-        self.connections.remove(connection)
-        self.connections.add(successor)
-
     def leave(self, connection: Connection) -> None:
         if connection not in self.connections:
             return

@@ -4,9 +4,9 @@ import asyncio
 import errno
 import importlib
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeVar
 
 from emulator.controllers.router import Router
 from emulator.model.errors import AddressInUseError
@@ -22,10 +22,11 @@ from emulator.surfaces.proxy.forward import Forwarder
 from emulator.surfaces.proxy.negotiation import Negotiated
 from emulator.surfaces.proxy.port_holder import holder_of
 from emulator.surfaces.proxy.redirect import Redirect
+from emulator.surfaces.proxy.tls_door import Handshake, TlsDoor
 
 GRACE = 10.0  # seconds for requests in flight when the proxy stops
-_HANDSHAKE_LIMIT = 10.0
-_SHUTDOWN_LIMIT = 2.0
+
+T = TypeVar("T")
 
 
 class Certificates(Protocol):
@@ -71,7 +72,8 @@ class Proxy:
             group=self._group, answers=Answers(clock), limits=limits or LoadBalancer()
         )
         self._forwarder = Forwarder(router, clock, self.log, self._floor)
-        self._servers: list[asyncio.Server] = []
+        self._clock = clock
+        self._servers: list[asyncio.Server | TlsDoor] = []
         self._sweep: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Task[None] | None = None
         self._grace = grace
@@ -139,37 +141,31 @@ class Proxy:
         return len(self._forwarder.short_way)
 
     async def _listen(self) -> None:
-        https = await self._bind(self.https_port, self._over_tls, self._tls())
+        https = TlsDoor(self._floor, self._clock, self._tls(), self._over_tls)
+        await self._bind(self.https_port, https.listen(self._host, self.https_port))
+        self._servers.append(https)
         self.https_port = bound_port(https)
         redirect = Redirect(self.https_port)
         http = await self._bind(
             self.http_port,
-            lambda: ClientConnection(self._floor, redirect.handle, scheme="http"),
-            None,
+            asyncio.get_running_loop().create_server(
+                lambda: ClientConnection(self._floor, redirect.handle, scheme="http"),
+                self._host,
+                self.http_port,
+                backlog=BACKLOG,
+            ),
         )
+        self._servers.append(http)
         self.http_port = bound_port(http)
 
-    async def _bind(
-        self, port: int, admit: Callable[[], asyncio.BaseProtocol], tls: ssl.SSLContext | None
-    ) -> asyncio.Server:
-        loop = asyncio.get_running_loop()
+    async def _bind(self, port: int, binding: Awaitable[T]) -> T:
         try:
-            server = await loop.create_server(
-                admit,
-                self._host,
-                port,
-                backlog=BACKLOG,
-                ssl=tls,
-                ssl_handshake_timeout=_HANDSHAKE_LIMIT if tls else None,
-                ssl_shutdown_timeout=_SHUTDOWN_LIMIT if tls else None,
-            )
+            return await binding
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
             holder = await asyncio.to_thread(holder_of, port)
             raise PortTakenError(port, holder) from None
-        self._servers.append(server)
-        return server
 
     def _tls(self) -> ssl.SSLContext:
         context = self._certificates.context(None)
@@ -182,9 +178,11 @@ class Proxy:
         if server_name:
             connection.context = self._certificates.context(server_name)
 
-    def _over_tls(self) -> Negotiated:
+    def _over_tls(self, handshake: Handshake) -> Negotiated:
         forwarder = self._forwarder
-        return Negotiated(self._floor, forwarder.handle, forwarder.short_way.for_client)
+        return Negotiated(
+            self._floor, forwarder.handle, forwarder.short_way.for_client, handshake.done
+        )
 
     def _through_door(self, service: ServiceId) -> ClientConnection:
         forwarder = self._forwarder

@@ -4,6 +4,7 @@ HTTP/2's modules are not needed to start; `Proxy.warm_up` reads them in a thread
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol, cast
 
 from emulator.surfaces.proxy.client import ClientConnection, Way
@@ -19,14 +20,18 @@ class Transport(Protocol):
 
 
 class Negotiated(asyncio.Protocol):
-    """Hands its transport to the protocol that was chosen."""
+    """Hands its transport to the protocol that was chosen; `begun` is called just before."""
 
-    def __init__(self, floor: Floor, handler: Handler, short_way: Way | None = None) -> None:
+    def __init__(
+        self, floor: Floor, handler: Handler, short_way: Way, begun: Callable[[], None]
+    ) -> None:
         self._floor = floor
         self._handler = handler
         self._short_way = short_way
+        self._begun = begun
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._begun()
         tls = transport.get_extra_info("ssl_object")
         chosen: asyncio.Protocol
         if tls is not None and tls.selected_alpn_protocol() == ALPN:
