@@ -24,6 +24,7 @@ class FakeInstances:
         self.failure: EngineError | None = None
         self.start_time = 0.15
         self.stop_time = 0.05
+        self.consumed = Consumption(cpu=0.25, memory=32 * 2**20)  # by each that runs
         self._ports = 20000
 
     async def _call(self) -> None:
@@ -162,7 +163,7 @@ class FakeInstances:
         running = {ContainerState.RUNNING, ContainerState.FROZEN}
         if container is None or container.seen.state not in running:
             return None
-        return Consumption(cpu=0.25, memory=32 * 2**20)
+        return self.consumed
 
     async def takes(self, instance: InstanceId, port: int) -> bool:
         await self._call()

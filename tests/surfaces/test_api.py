@@ -1,6 +1,7 @@
 """The emulator's own endpoints, over a machine in memory."""
 
 import json
+from dataclasses import replace
 
 import aiohttp
 import pytest
@@ -58,7 +59,21 @@ async def test_a_deployment_is_fed_to_its_end(client):
 async def test_metrics_are_prometheus_text(client):
     answer = await client.get("/_emulator/metrics")
     assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
-    assert await answer.text() == "apprunner_connections 3.0\n"
+    assert (await answer.text()).startswith("apprunner_connections 3.0\n")
+
+
+async def test_metrics_tell_what_share_of_their_cpu_and_memory_instances_use(client, emulator):
+    async def scraped() -> dict[str, float]:
+        found = await (await client.get("/_emulator/metrics")).text()
+        lines = [line for line in found.splitlines() if line.startswith("aws_")]
+        return {line.split("{")[0]: float(line.split()[-1]) for line in lines}
+
+    await deployed(client)
+    assert await scraped() == {"aws_apprunner_memory_utilization": 100 * 32 / 2048}
+    instances = emulator.machine.instances
+    instances.consumed = replace(instances.consumed, cpu=1000)
+    assert (await scraped())["aws_apprunner_cpu_utilization"] > 0
+    assert (await scraped())["aws_apprunner_cpu_utilization"] == 0
 
 
 async def test_describe_is_app_runner_s_service_with_the_emulator_s_own_beside_it(client):

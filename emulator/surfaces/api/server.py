@@ -36,6 +36,7 @@ from emulator.ports import PushedRepositories
 from emulator.surfaces.api import development, feed, requests, views
 from emulator.surfaces.api.endpoint import AwsEndpoint
 from emulator.surfaces.api.git_remote import GitRemote
+from emulator.surfaces.api.utilization import Utilization
 
 LONGEST_NAME = 32  # characters of an auto scaling configuration's name (service model)
 LOOPBACK = {"localhost", "127.0.0.1", "[::1]", "::1"}
@@ -65,6 +66,7 @@ class Api:
         self._status = status
         self._stop = stop
         self._metrics = metrics
+        self._utilization = Utilization(platform)
         self.aws = AwsEndpoint(platform)
 
     def application(self) -> web.Application:
@@ -117,7 +119,8 @@ class Api:
         return web.json_response(self._status())
 
     async def metrics(self, _: web.Request) -> web.Response:
-        return web.Response(body=self._metrics(), headers={"Content-Type": PROMETHEUS})
+        body = self._metrics() + await self._utilization.render()
+        return web.Response(body=body, headers={"Content-Type": PROMETHEUS})
 
     def _row(self, service: Service) -> dict[str, Any]:
         return views.listed(self._platform, self._platform.ledger(service.id))
