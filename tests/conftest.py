@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -41,6 +42,12 @@ def no_blocking_calls() -> Iterator[None]:
     """
     with blockbuster_ctx("emulator"):
         yield
+
+
+def pytest_configure() -> None:
+    """Ctrl-C is tested: a shell that starts the tests in the background has it ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
