@@ -37,6 +37,16 @@ async def test_a_service_answers_over_tls_under_each_of_its_names(tmp_path, name
     assert app.asked[0].header("host") == f"{name}:{w.proxy.https_port}"
 
 
+async def test_a_body_larger_than_what_is_decrypted_at_once_comes_through_whole(tmp_path):
+    body = bytes(range(256)) * 4096
+    async with world(tmp_path, App()) as w:
+        clients = [await w.connect(w.proxy.https_port, name=HOST) for _ in range(2)]
+        for client in clients:  # both at once: they share what is read into
+            client.post(body)
+        for client in clients:
+            assert (await client.answer()).body == body
+
+
 async def test_a_client_without_a_server_name_gets_the_certificate_of_localhost(tmp_path):
     async with world(tmp_path, App()) as w:
         assert (await https(w, "127.0.0.1", host=HOST))[0] == 200

@@ -42,5 +42,34 @@ class Negotiated(asyncio.Protocol):
             chosen = ClientConnection(
                 self._floor, self._handler, scheme="https", short_way=self._short_way
             )
-        cast(Transport, transport).set_protocol(chosen)
+        cast(Transport, transport).set_protocol(_Decrypted(chosen))
         chosen.connection_made(transport)
+
+
+class _Decrypted(asyncio.BufferedProtocol):
+    """Has what comes read into one buffer for all: uvloop makes one of 256 KiB for each reading
+    where there is none. It is read and handed on without anything in between.
+    """
+
+    _shared = memoryview(bytearray(2**18))  # a slice of it is no copy: asyncio counts on that
+
+    def __init__(self, protocol: asyncio.Protocol) -> None:
+        self._protocol = protocol
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._protocol.connection_lost(exc)
+
+    def eof_received(self) -> bool | None:
+        return self._protocol.eof_received()
+
+    def pause_writing(self) -> None:
+        self._protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._protocol.resume_writing()
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - what is left comes next
+        return self._shared
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._protocol.data_received(bytes(self._shared[:nbytes]))
