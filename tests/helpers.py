@@ -5,7 +5,8 @@ import inspect
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+import types
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,14 @@ GIT_ENVIRONMENT = {
 }
 # What a commit may put at a path: text, bytes, or nothing any more.
 Content = str | bytes | None
+
+
+@types.coroutine
+def turn() -> Generator[None]:
+    """Let the event loop do what is due: a real call to the outside suspends its caller, so the
+    fakes do, and what relies on the opposite fails with them too.
+    """
+    yield
 
 
 class GitRepository:

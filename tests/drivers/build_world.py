@@ -4,12 +4,12 @@ import asyncio
 import io
 import tarfile
 import uuid
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 
 from emulator.drivers.clock import SystemClock
 from emulator.drivers.docker.build_network import network_name
 from emulator.drivers.docker.builder import DockerBuilder
-from emulator.drivers.docker.engine import NotFoundError
+from emulator.drivers.docker.engine import Engine, NotFoundError
 from emulator.model.errors import EngineError
 from emulator.model.identifiers import OperationId, ServiceId
 from emulator.model.settings import Limits
@@ -49,6 +49,17 @@ class MemoryRepository:
         if self.problem:
             raise self.problem
         yield out.getvalue()[512:]
+
+
+@asynccontextmanager
+async def at_work(kind):
+    """A bench of that kind on the engine; it leaves nothing."""
+    async with await Engine.connect(ENVIRONMENT) as engine:
+        bench = kind(engine)
+        try:
+            yield bench
+        finally:
+            await bench.clean()
 
 
 class Bench:

@@ -22,8 +22,6 @@ from emulator.drivers.docker.pull import FIRST_ANSWER, SILENCE, Images, registry
 from emulator.model.build import Base, BaseImage, Tools
 from emulator.model.errors import BuildError, EngineError
 from emulator.model.identifiers import Epoch
-from tests.conftest import ENVIRONMENT
-from tests.drivers.test_builder import Bench
 from tests.fakes.clock import LoopClock
 
 PYTHON = BaseImage(
@@ -244,16 +242,6 @@ async def test_an_error_of_mmdebstrap_is_told_in_its_last_words(tmp_path):
     bases = BaseImages(engine, images, never, {"PATH": f"{tmp_path}:/usr/bin:/bin"})
     with pytest.raises(EngineError, match=r"could not make Debian .*: E: no mirror"):
         await bases.made(PYTHON, print)
-
-
-@pytest.fixture
-async def bench():
-    async with await Engine.connect(ENVIRONMENT) as engine:
-        bench = Bench(engine)
-        try:
-            yield bench
-        finally:
-            await bench.clean()
 
 
 @pytest.mark.docker

@@ -5,10 +5,7 @@ from dataclasses import replace
 import pytest
 
 from emulator.drivers import buildpacks
-from emulator.drivers.docker.engine import Engine
 from emulator.model.errors import BuildError
-from tests.conftest import ENVIRONMENT
-from tests.drivers.build_world import Bench
 
 # Once for a machine a base is made, of some hundred packages.
 pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -46,16 +43,6 @@ MORE = {
     "ruby": ('test -e "$(ruby -e \'print RbConfig::CONFIG["rubyhdrdir"]\')/ruby.h"',),
 }
 HINT = "apt-get update && apt-get install -y PACKAGE"
-
-
-@pytest.fixture
-async def bench():
-    async with await Engine.connect(ENVIRONMENT) as engine:
-        bench = Bench(engine)
-        try:
-            yield bench
-        finally:
-            await bench.clean()
 
 
 @pytest.fixture(params=BASES.values(), ids=lambda param: param[1].image)

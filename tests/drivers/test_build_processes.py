@@ -5,10 +5,8 @@ import pytest
 from emulator.decisions import dockerfile
 from emulator.decisions.buildplan import decide
 from emulator.drivers import buildpacks, yaml
-from emulator.drivers.docker.engine import Engine
 from emulator.model.configuration import CodeSource
-from tests.conftest import ENVIRONMENT
-from tests.drivers.test_builder import DEBIAN, Bench
+from tests.drivers.test_builder import DEBIAN
 
 pytestmark = [pytest.mark.docker, pytest.mark.documented]
 PACKS = buildpacks.load(buildpacks.folder())
@@ -67,16 +65,6 @@ def planned(runtime: str, *, pre_run: bool = False):
         env={},
         buildpacks=PACKS,
     ).plan
-
-
-@pytest.fixture
-async def bench():
-    async with await Engine.connect(ENVIRONMENT) as engine:
-        bench = Bench(engine)
-        try:
-            yield bench
-        finally:
-            await bench.clean()
 
 
 async def seen(bench, plan):

@@ -10,25 +10,14 @@ import pytest
 
 from emulator.drivers.docker.build_environment import read_host
 from emulator.drivers.docker.build_network import network_name
-from emulator.drivers.docker.engine import Engine
 from emulator.drivers.docker.host import find_host
 from emulator.model.build import BaseImage
 from emulator.model.errors import BuildError, EngineError, RepositoryError
 from emulator.model.settings import Limits
 from tests.conftest import ENVIRONMENT
-from tests.drivers.build_world import DEBIAN, PREFIX, Bench
+from tests.drivers.build_world import DEBIAN, PREFIX
 
 pytestmark = pytest.mark.docker
-
-
-@pytest.fixture
-async def bench():
-    async with await Engine.connect(ENVIRONMENT) as engine:
-        bench = Bench(engine)
-        try:
-            yield bench
-        finally:
-            await bench.clean()
 
 
 async def test_builds_an_image_that_carries_its_tag_and_its_labels(bench):

@@ -13,13 +13,12 @@ from emulator.drivers.docker import prune
 from emulator.drivers.docker.build_network import network_name
 from emulator.drivers.docker.build_watch import BuildWatch
 from emulator.drivers.docker.caches import cache_sizes, volume_name
-from emulator.drivers.docker.engine import Engine
 from emulator.drivers.docker.leftovers import Leftovers
 from emulator.model.build import Cache
 from emulator.model.errors import BuildError
 from emulator.model.settings import Limits
 from tests.conftest import ENVIRONMENT
-from tests.drivers.build_world import DEBIAN, PREFIX, Bench
+from tests.drivers.build_world import DEBIAN, PREFIX, Bench, at_work
 
 pytestmark = pytest.mark.docker
 
@@ -47,12 +46,8 @@ class CachedBench(Bench):
 
 @pytest.fixture
 async def bench():
-    async with await Engine.connect(ENVIRONMENT) as engine:
-        bench = CachedBench(engine)
-        try:
-            yield bench
-        finally:
-            await bench.clean()
+    async with at_work(CachedBench) as bench:
+        yield bench
 
 
 async def test_a_cache_outlives_its_build_and_leaves_no_trace_in_the_image(bench):

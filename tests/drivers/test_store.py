@@ -31,6 +31,7 @@ from emulator.model.timeline import Timeline
 from emulator.model.usage import Meter, UsageInterval
 from emulator.ports import Heartbeat, Store
 from tests.fakes.store import FakeStore
+from tests.helpers import turn
 
 ONE, TWO = ServiceId("1" * 32), ServiceId("2" * 32)
 CODE = CodeSource(
@@ -235,7 +236,7 @@ class TestDurability:
         save = asyncio.ensure_future(  # noqa: TID251 - to be cancelled
             database.save(a_service(), *(an_interval(float(n)) for n in range(500)))
         )
-        await asyncio.sleep(0)  # noqa: TID251 - let it begin
+        await turn()
         save.cancel()
         await asyncio.gather(save, return_exceptions=True)
         assert (len(await database.services()), len(await database.usage())) in {(0, 0), (1, 500)}

@@ -9,6 +9,7 @@ from emulator.model.build import Base, BaseImage
 from emulator.model.errors import BuildError, EngineError
 from emulator.ports import BuildRequest, Clock
 from tests.fakes.world import World
+from tests.helpers import turn
 
 
 class FakeBuilder:
@@ -24,7 +25,7 @@ class FakeBuilder:
         self.built: list[BuildRequest] = []
 
     async def find(self, reference: str) -> str | None:
-        await asyncio.sleep(0)  # noqa: TID251 - not for time: a real call suspends its caller
+        await turn()
         return self.world.image(reference)
 
     async def pull(self, reference: str, on_line: Callable[[str], None]) -> str:
@@ -50,7 +51,7 @@ class FakeBuilder:
             self.world.tagged.remove(queue.put_nowait)
 
     async def base(self, base: BaseImage, on_line: Callable[[str], None]) -> Base:
-        await asyncio.sleep(0)  # noqa: TID251 - not for time: a real call suspends its caller
+        await turn()
         if base.image in self.unreachable and not base.can_be_made:
             raise EngineError(f"{base.image} cannot be pulled")
         if base.image in self.unreachable:

@@ -13,6 +13,7 @@ from emulator.model.service import Service
 from emulator.model.usage import Consumption
 from emulator.ports import Clock
 from tests.fakes.world import Container, World
+from tests.helpers import turn
 
 
 class FakeInstances:
@@ -30,7 +31,7 @@ class FakeInstances:
     async def _call(self) -> None:
         if self.failure is not None:
             raise self.failure
-        await asyncio.sleep(0)  # noqa: TID251 - not for time: a real call suspends its caller
+        await turn()
         self.world.advance(self.clock.now())
 
     async def observe(self) -> tuple[ObservedInstance, ...]:

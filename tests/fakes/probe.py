@@ -1,11 +1,10 @@
 """Health checks against the machine in memory."""
 
-import asyncio
-
 from emulator.model.configuration import HealthCheck
 from emulator.model.instance import ContainerState, Endpoint
 from emulator.ports import Clock, ProbeResult
 from tests.fakes.world import World
+from tests.helpers import turn
 
 
 class FakeProbe:
@@ -14,7 +13,7 @@ class FakeProbe:
         self.clock = clock
 
     async def check(self, endpoint: Endpoint, check: HealthCheck) -> ProbeResult:
-        await asyncio.sleep(0)  # noqa: TID251 - not for time: a real probe suspends its caller
+        await turn()
         now = self.clock.now()
         self.world.advance(now)
         for container in self.world.containers.values():

@@ -1,12 +1,12 @@
 """What was pushed, in memory: images by repository, tags by repository and name."""
 
-import asyncio
 from dataclasses import replace
 
 from emulator.model.errors import EngineError
 from emulator.model.identifiers import Epoch
 from emulator.model.pushed_image import PushedImage
 from tests.fakes.builder import FakeBuilder
+from tests.helpers import turn
 
 DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
 
@@ -44,7 +44,7 @@ class FakeRegistry:
         return digest
 
     async def digest(self, repository: str, reference: str) -> str | None:
-        await asyncio.sleep(0)  # noqa: TID251 - not for time: a real call suspends its caller
+        await turn()
         if self.problem:
             raise EngineError(self.problem)
         images = self.pushed.get(repository, {}).values()

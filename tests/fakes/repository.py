@@ -13,6 +13,7 @@ from emulator.model.errors import RepositoryError
 from emulator.model.identifiers import Epoch
 from emulator.model.source import Commit, Submodule, TreeFile
 from tests.fakes.clock import LoopClock
+from tests.helpers import turn
 
 Content = str | bytes | None
 SIGNATURE = "Test <test@example.com> 1767225600 +0000"
@@ -85,7 +86,7 @@ class FakeRepository:
 
     async def resolve(self, repository: str, branch: str) -> Commit:
         known = self._find(repository)
-        await _let_others_run()
+        await turn()
         if not known.branches:
             raise RepositoryError(
                 f"{repository} has no commit yet; make one: git add . && git commit"
@@ -98,7 +99,7 @@ class FakeRepository:
 
     async def commit(self, repository: str, commit: str) -> Commit:
         known = self._find(repository)
-        await _let_others_run()
+        await turn()
         found = [name for name in known.commits if name.startswith(commit)]
         if len(found) != 1:
             raise RepositoryError(f"{repository} has no object {commit}")
@@ -124,14 +125,14 @@ class FakeRepository:
 
     async def files(self, repository: str, tree: str) -> tuple[TreeFile, ...]:
         known = self._find(repository)
-        await _let_others_run()
+        await turn()
         if tree not in known.trees:
             raise RepositoryError(f"{repository} has no object {tree}")
         return known.trees[tree]
 
     async def read(self, repository: str, blob: str) -> bytes:
         known = self._find(repository)
-        await _let_others_run()
+        await turn()
         if blob not in known.blobs:
             raise RepositoryError(f"{repository} has no object {blob}")
         return known.blobs[blob]
@@ -169,7 +170,7 @@ class FakeRepository:
 
     async def snapshot(self, repository: str) -> str:
         known = self._find(repository)
-        await _let_others_run()
+        await turn()
         return _store(known, {p: _bytes(c) for p, c in self._working(known).items()})
 
     async def saves(self, repository: str) -> AsyncGenerator[Epoch]:
@@ -266,8 +267,3 @@ def _tar(files: Mapping[str, bytes]) -> bytes:
             about.size, about.mode = len(data), 0o644
             archive.addfile(about, io.BytesIO(data))
     return output.getvalue()
-
-
-async def _let_others_run() -> None:
-    """The real one suspends its caller; what relies on the opposite must fail here too."""
-    await asyncio.sleep(0)  # noqa: TID251 - not for time: one turn of the loop

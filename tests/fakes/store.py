@@ -2,7 +2,6 @@
 what it holds is immutable, so nothing needs to be copied.
 """
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from typing import assert_never
@@ -26,6 +25,7 @@ from emulator.model.service import Service
 from emulator.model.timeline import Timeline
 from emulator.model.usage import Meter, UsageInterval
 from emulator.ports import Change, Heartbeat
+from tests.helpers import turn
 
 UsageKey = tuple[ServiceId, InstanceId | None, Meter, Epoch]
 
@@ -53,7 +53,7 @@ class FakeStore:
         for change in changes:
             self._apply(change)
         self.saves += bool(changes)
-        await _let_others_run()
+        await turn()
 
     async def services(self) -> tuple[Service, ...]:
         return tuple(self._services.values())
@@ -85,7 +85,7 @@ class FakeStore:
         if self.failure is not None:
             raise self.failure
         self._resources.pop(key, None)
-        await _let_others_run()
+        await turn()
 
     async def forget(self, service: ServiceId) -> None:
         if self.failure is not None:
@@ -95,7 +95,7 @@ class FakeStore:
         _drop(self._operations, lambda each: each.service == service)
         _drop(self._events, lambda each: each.service == service)
         _drop(self._usage, lambda each: each.service == service)
-        await _let_others_run()
+        await turn()
 
     def _check_references(self, changes: tuple[Change, ...]) -> None:
         known = self._services.keys() | {each.id for each in changes if isinstance(each, Service)}
@@ -146,8 +146,3 @@ class FakeStore:
 def _drop(rows: dict, gone: Callable) -> None:
     for key in [key for key, row in rows.items() if gone(row)]:
         del rows[key]
-
-
-async def _let_others_run() -> None:
-    """The real store suspends its caller; what relies on the opposite must fail here too."""
-    await asyncio.sleep(0)  # noqa: TID251 - not for time: one turn of the loop

@@ -28,6 +28,7 @@ from emulator.model.identifiers import InstanceId, ServiceId
 from emulator.model.instance import Endpoint
 from emulator.model.settings import Addresses, LoadBalancer
 from emulator.surfaces.proxy.listener import Proxy
+from tests.helpers import turn
 from tests.surfaces import http_oracle
 from tests.surfaces.proxy_world import CLOCK, until
 
@@ -366,7 +367,7 @@ async def talk(lane: Lane, data: bytes, random: Random, meant: http_oracle.Readi
             writer.write(data[at : at + step])
             at += step
             if at < 2000:
-                await CLOCK.sleep(0)
+                await turn()
         return await listen(reader, meant.whole, longer=True)
     finally:
         writer.close()

@@ -12,7 +12,8 @@ import pytest
 from emulator import bootstrap
 from emulator.model.settings import LoadBalancer
 from emulator.surfaces.proxy.floor import Pace
-from tests.surfaces.proxy_world import CLOCK, HOST, App, Asked, hello, until, world
+from tests.helpers import turn
+from tests.surfaces.proxy_world import HOST, App, Asked, hello, until, world
 
 MEGABYTE = 2**20
 QUICK = {"rate_grace": 0.1, "header_timeout": 0.1, "idle_timeout": 0.1}
@@ -98,7 +99,7 @@ async def test_a_client_that_vanishes_while_it_is_not_read_leaves_the_queue(tmp_
         (connection,) = w.proxy._floor.connections
         while not connection._reading_paused:
             client.send(bytes(2**16))
-            await CLOCK.sleep(0)
+            await turn()
         if reset:
             client.abort()
         else:
@@ -120,7 +121,9 @@ async def test_a_client_that_waits_for_its_answer_is_not_slow(tmp_path):
         w.balancer.route([])
         expecting.get(method="POST", headers="Expect: 100-continue\r\nContent-Length: 2\r\n")
         await until(lambda: w.balancer.waiting)
-        await CLOCK.sleep(0.4)
+        now = asyncio.get_running_loop().time()
+        for later in range(1, 5):  # it has all the time it needs
+            w.proxy._floor.tick(now + later)
         release.set()
         assert (await client.answer()).body == b"hello"
         assert not w.at_rest

@@ -3,7 +3,7 @@
 import pytest
 
 from emulator.surfaces.proxy.requests import CHUNK_OVERHEAD
-from tests.surfaces.proxy_world import CLOCK, HOST, App, Asked, until, world
+from tests.surfaces.proxy_world import HOST, App, Asked, until, world
 
 POST = f"POST / HTTP/1.1\r\nHost: {HOST}\r\n"
 CHUNKED = POST + "Transfer-Encoding: chunked\r\n\r\n"
@@ -160,9 +160,10 @@ async def test_where_the_network_cuts_does_not_matter(tmp_path, cut):
     app = App()
     async with world(tmp_path, app) as w:
         client = await w.connect()
+        await until(lambda: w.proxy._floor.connections)
+        (connection,) = w.proxy._floor.connections
         for begin in range(0, len(sent), cut):
-            client.send(sent[begin : begin + cut])
-            await CLOCK.sleep(0.001)  # so that it goes alone
+            connection.data_received(sent[begin : begin + cut])
         assert (await client.answer()).body == b"a\r\n"
         assert (await client.answer()).body == b"hello"
 
