@@ -355,11 +355,10 @@ def _name_of(platform: Platform, service: ServiceId) -> str:
 
 
 def _front(settings: Settings) -> LoadBalancer:
-    """App Runner shows no waiting page."""
-    return replace(
-        settings.load_balancer,
-        waiting_page=settings.load_balancer.waiting_page and not settings.strict,
-    )
+    """App Runner shows no waiting page, and nobody where time goes."""
+    if settings.strict:
+        return replace(settings.load_balancer, waiting_page=False, server_timing=False)
+    return settings.load_balancer
 
 
 def _raised_descriptor_limit() -> int:

@@ -63,6 +63,7 @@ class LoadBalancer:
     streams: int = 100
     http2: bool = True
     waiting_page: bool = False
+    server_timing: bool = True
     access_log: bool = True
     access_log_bytes: int = 10_000_000
 

@@ -6,9 +6,10 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
+from emulator import bootstrap
 from emulator.cli.settings import load
 from emulator.model.configuration import Extensions
-from emulator.model.settings import Limits, LoadBalancer
+from emulator.model.settings import Limits, LoadBalancer, Settings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "load-balancer.md").read_text()
 
@@ -49,3 +50,11 @@ def test_settings_are_read_from_the_file(tmp_path):
     file.write_text("[load_balancer]\nheader_bytes = 8192\nhttp2 = false\nidle_timeout = 5\n")
     found = load({"config": str(file)}, {}).load_balancer
     assert found == LoadBalancer(header_bytes=8192, http2=False, idle_timeout=5)
+
+
+def test_strict_shows_nothing_that_app_runner_does_not():
+    wanted = LoadBalancer(waiting_page=True, server_timing=True)
+    front = bootstrap._front(Settings(state_dir="/nowhere", load_balancer=wanted))
+    strict = bootstrap._front(Settings(state_dir="/nowhere", load_balancer=wanted, strict=True))
+    assert (front.waiting_page, front.server_timing) == (True, True)
+    assert (strict.waiting_page, strict.server_timing) == (False, False)

@@ -363,6 +363,12 @@ async def test_where_the_time_went_is_shown_for_a_request_that_was_not_warm(tmp_
         assert (await client.answer()).header("server-timing") is None
 
 
+async def test_it_is_not_shown_where_that_is_switched_off(tmp_path):
+    async with world(tmp_path, app := App(), front={"server_timing": False}) as w:
+        w.balancer.rest(app.target().instance)
+        assert (await w.ask()).header("server-timing") is None
+
+
 @documented(source="roadmap issue 224: 429 while every instance is busy")
 async def test_a_full_queue_is_too_many_requests(tmp_path):
     release = asyncio.Event()

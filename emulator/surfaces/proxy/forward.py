@@ -66,6 +66,7 @@ class Forwarder:
     def __init__(self, router: Router, clock: Clock, log: AccessLog, floor: Floor) -> None:
         self.request_ids = RequestIds()
         self.waiting_page = floor.limits.waiting_page
+        self.server_timing = floor.limits.server_timing
         self.complain = floor.complain
         self.pools = Pools()
         self.log = log
@@ -489,7 +490,7 @@ class Exchange:
             self.keep = False  # the instance answers before it has heard all
         elapsed = asyncio.get_running_loop().time() - self._sent_at
         client = self._client
-        timing = "" if self._lease is None or self._lease.warm else _timing(self._lease)
+        timing = self._timing()
         self.keep = client.begin(
             response, self._message, keep=self.keep, elapsed=elapsed, timing=timing
         )
@@ -502,6 +503,13 @@ class Exchange:
         else:
             await self._stream(body)
         return not message.should_close
+
+    def _timing(self) -> str:
+        """For a request that did not find a warm instance: where the time went."""
+        if self._lease is None or self._lease.warm:
+            return ""
+        phases = self._lease.answered()
+        return server_timing(phases) if self._owner.server_timing else ""
 
     async def _stream(self, body: StreamReader) -> None:
         """The first part goes with the head, where it is here already."""
@@ -517,8 +525,3 @@ class Exchange:
 
 def _is_browsers(message: RawRequestMessage) -> bool:
     return message.method == "GET" and "text/html" in message.headers.get("Accept", "")
-
-
-def _timing(lease: Lease) -> str:
-    """For a request that did not find a warm instance: where the time went."""
-    return server_timing(lease.answered())
