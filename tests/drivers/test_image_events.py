@@ -12,7 +12,7 @@ from emulator.drivers.docker.engine import Engine, NotFoundError
 from emulator.drivers.docker.image_events import ImageEvents
 from tests.conftest import ENVIRONMENT
 from tests.drivers.docker_world import Relay
-from tests.drivers.test_builder import Bench
+from tests.drivers.build_world import Bench
 from tests.fakes.builder import FakeBuilder
 from tests.fakes.clock import LoopClock
 from tests.fakes.world import World
