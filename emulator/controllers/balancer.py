@@ -172,7 +172,7 @@ class Lease:
             self._held = False
             if self._birth is not None:  # it never had an answer
                 self._tell(of_request(asked=self._asked, granted=self._granted, birth=self._birth))
-            self._balancer._release(self._slot)  # noqa: SLF001 - two halves of one class
+            self._balancer.end(self._slot)
 
     def failed(self) -> None:
         """The instance could not be dialled: it is set aside for a while, the lease released."""
@@ -363,10 +363,30 @@ class Balancer:
         slot = self._drawn = self._pick()
         return None if slot is None or slot.frozen or slot.thawing is not None else slot
 
-    def lease(self, slot: Slot) -> Lease:
-        """A lease on what `ready` has just returned; `last_activity` is set when it ends."""
+    def begin(self, slot: Slot) -> None:
+        """Send a request to what `ready` has just returned; `end` it, or release its lease."""
         self._drawn = None
-        return self._lease(slot)
+        self._begin(slot)
+
+    def held(self, slot: Slot) -> Lease:
+        """The lease of a request that has begun without one."""
+        return Lease(self, slot)
+
+    def end(self, slot: Slot) -> Epoch:
+        """A request has ended that began there: now, as it says."""
+        slot.in_flight -= 1
+        self.total_in_flight -= 1
+        now = self.last_activity = self._clock.now()
+        if slot.failures and not slot.aside:
+            slot.failures = 0
+        if self._waiters:  # first: an instance that goes straight on was never idle
+            self._hand_out()
+        if not slot.in_flight and slot.active:
+            slot.active = False
+            slot.idle_since = now
+            self._forget_if_done(slot)
+            self._activity(slot.instance, False)  # noqa: FBT003
+        return now
 
     def acquire_elsewhere(self, instance: InstanceId) -> Lease | None:
         """A lease on any other instance that has room now."""
@@ -414,6 +434,9 @@ class Balancer:
         """What was drawn for a request stays drawn while it is as good as any: drawing again
         would favour instances that kept connections lead to.
         """
+        if len(self._pickable) == 1:  # as most services have it; what `pick` would say, too
+            only = self._pickable[0]
+            return only if only.in_flight < self._max_concurrency else None
         slot = pick(self._pickable, max_concurrency=self._max_concurrency, draw=self._draw)
         drawn, self._drawn = self._drawn, None
         if drawn is None or slot is None or drawn is slot or drawn not in self._pickable:
@@ -422,6 +445,10 @@ class Balancer:
         return drawn if as_good else slot
 
     def _lease(self, slot: Slot) -> Lease:
+        self._begin(slot)
+        return Lease(self, slot)
+
+    def _begin(self, slot: Slot) -> None:
         slot.in_flight += 1
         self.total_in_flight += 1
         self._note_demand()
@@ -431,21 +458,6 @@ class Balancer:
             slot.active = True
             slot.idle_since = None
             self._activity(slot.instance, True)  # noqa: FBT003 - the port's own shape
-        return Lease(self, slot)
-
-    def _release(self, slot: Slot) -> None:
-        slot.in_flight -= 1
-        self.total_in_flight -= 1
-        now = self.last_activity = self._clock.now()
-        if slot.failures and not slot.aside:
-            slot.failures = 0
-        if self._waiters:  # first: an instance that goes straight on was never idle
-            self._hand_out()
-        if not slot.in_flight and slot.active:
-            slot.active = False
-            slot.idle_since = now
-            self._forget_if_done(slot)
-            self._activity(slot.instance, False)  # noqa: FBT003
 
     def _hand_out(self) -> None:
         while self._waiters:

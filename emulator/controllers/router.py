@@ -29,7 +29,10 @@ class Router:
 
     def service_of(self, host: str) -> ServiceId | None:
         """By the value of a Host header, in any case, with or without a port."""
-        name = normalise(host)
+        return self.service_named(normalise(host))
+
+    def service_named(self, name: str) -> ServiceId | None:
+        """By what `normalise` makes of it."""
         service = self._hosts.get(name)
         if service is None:
             service = self._hosts.get("*." + name.partition(".")[2])

@@ -11,8 +11,8 @@ from emulator.drivers.docker import sandbox
 from emulator.drivers.docker.engine import Engine, NotFoundError
 from emulator.drivers.docker.image_events import ImageEvents
 from tests.conftest import ENVIRONMENT
-from tests.drivers.docker_world import Relay
 from tests.drivers.build_world import Bench
+from tests.drivers.docker_world import Relay
 from tests.fakes.builder import FakeBuilder
 from tests.fakes.clock import LoopClock
 from tests.fakes.world import World

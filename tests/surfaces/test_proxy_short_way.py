@@ -284,7 +284,7 @@ async def test_a_client_that_goes_away_as_its_request_gets_a_task_frees_its_plac
         client.get()
         await until(lambda: len(app.quick) == 2 and w.proxy.under_way)
         (connection,) = w.proxy._floor.connections
-        (quick,) = w.proxy._forwarder.short_way._under_way
+        (quick,) = w.proxy._forwarder.short_way.under_way
         connection.abort()
         w.proxy._forwarder.short_way.hand_over(quick, quick.connection.expect())
         await until(lambda: w.at_rest)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
 
+from emulator.model.identifiers import Epoch
 from emulator.ports import Clock
 
 SERVER = b"envoy"
@@ -85,13 +86,20 @@ class Answers:
         self._clock = clock
         self._second = -1
         self._date = b""
+        self._line = b""
 
     def date(self) -> bytes:
-        second = int(self._clock.now())
+        self.date_line(self._clock.now())
+        return self._date
+
+    def date_line(self, now: Epoch) -> bytes:
+        """The whole header, as HTTP/1 has it."""
+        second = int(now)
         if second != self._second:
             self._second = second
             self._date = formatdate(second, usegmt=True).encode()
-        return self._date
+            self._line = b"date: %b\r\n" % self._date
+        return self._line
 
     def whole(self, answer: Local, *, head_only: bool = False, close: bool = False) -> bytes:
         """In HTTP/1."""

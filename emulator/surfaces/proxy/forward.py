@@ -71,7 +71,7 @@ class Forwarder:
         self.pools = Pools()
         self.log = log
         self.clock = clock
-        self.short_way = ShortWay(router, self.pools, self.request_ids, floor, log, clock)
+        self.short_way = ShortWay(router, self.pools, self.request_ids, floor, log)
         self._router = router
 
     def close(self) -> None:

@@ -96,7 +96,9 @@ def forwarded(*, peer: str, scheme: str, timeout: float) -> bytes:
 
 
 class RequestIds:
-    """New ones are UUIDs of version 4, made many at a time: a system call for all of them."""
+    """New ones are UUIDs of version 4, made many at a time: a system call for all of them, which
+    have their first half in common.
+    """
 
     def __init__(self) -> None:
         self._made: list[str] = []
@@ -106,10 +108,10 @@ class RequestIds:
 
     def new(self) -> str:
         if not self._made:
-            digits = secrets.token_hex(16 * _MADE_AT_ONCE)
-            for at in range(0, len(digits), 32):
-                d = digits[at : at + 32]
-                self._made.append(f"{d[:8]}-{d[8:12]}-4{d[13:16]}-a{d[17:20]}-{d[20:]}")
+            digits = secrets.token_hex(16 + 6 * _MADE_AT_ONCE)
+            d = digits[:32]
+            first = f"{d[:8]}-{d[8:12]}-4{d[13:16]}-a{d[17:20]}-"
+            self._made = [first + digits[at : at + 12] for at in range(32, len(digits), 12)]
         return self._made.pop()
 
 

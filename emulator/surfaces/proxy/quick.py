@@ -12,15 +12,14 @@ bytes begin where a message begins.
 
 import asyncio
 import re
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
-from emulator.controllers.balancer import Balancer, Lease
-from emulator.controllers.router import Router
-from emulator.model.identifiers import ServiceId
-from emulator.ports import Clock
+from emulator.controllers.balancer import Balancer, Slot
+from emulator.controllers.router import Router, normalise
+from emulator.model.identifiers import Epoch, ServiceId
 from emulator.surfaces.proxy.access_log import LONGEST_PATH, AccessEntry, AccessLog
 from emulator.surfaces.proxy.client import ClientConnection
 from emulator.surfaces.proxy.floor import Floor
@@ -47,6 +46,9 @@ _OTHER_WAY = frozenset({"HEAD", "CONNECT"})
 _ORDINARY = re.compile(
     rb"(GET|POST|PUT|PATCH|DELETE|OPTIONS) (/[\w.~!$&'()*+,;=:@%/?-]*) HTTP/1\.1", re.ASCII
 )
+
+
+T = TypeVar("T")
 
 
 class KnownRequest(NamedTuple):
@@ -79,12 +81,12 @@ class Quick:
         "body",
         "client",
         "connection",
-        "lease",
         "method",
         "path",
         "request",
         "request_id",
         "service",
+        "slot",
         "started",
     )
 
@@ -97,20 +99,118 @@ class Quick:
         self.path = ""
         self.service: ServiceId
         self.balancer: Balancer
-        self.lease: Lease
+        self.slot: Slot
         self.connection: UpstreamConnection
         self.body = b""
         self.started = 0.0
 
+    # A request sets off.
+
     def known(self, data: bytes) -> bool:
-        return self._way.known(self, data)
+        way = self._way
+        end = data.find(b"\r\n")
+        known = way.requests.get(data[end:])
+        if known is None or len(data) > way.floor.limits.header_bytes:
+            return False
+        line = data[:end]
+        asked = way.lines.get(line) or way.read_line(line)
+        if asked is None:
+            return False
+        self.method, self.path = asked
+        return self._send(known, line, b"")
 
     def begin(self, data: bytes, message: RawRequestMessage, body: StreamReader) -> bool:
-        return self._way.begin(self, data, message, body)
+        if message.method in _OTHER_WAY or message.version != _HTTP_1_1:
+            return False
+        if message.should_close or message.upgrade:
+            return False
+        known = KnownRequest(
+            message, request_headers(message), normalise(host_of(message)), own_request_id(message)
+        )
+        if body is EMPTY_PAYLOAD and len(data) <= _LONGEST:
+            self._way.learn(data, known)
+        self.method = message.method
+        self.path = message.path
+        return self._send(known, request_line(message), body.read_nowait())
+
+    def _send(self, known: KnownRequest, line: bytes, body: bytes) -> bool:
+        way = self._way
+        client = self.client
+        service = client.service or way.router.service_named(known.host)
+        balancer = None if service is None else way.router.by_service(service)
+        slot = None if balancer is None else balancer.ready()
+        connection = None if slot is None else way.pools.take(slot)
+        if connection is None or slot is None or balancer is None or service is None:
+            return False
+        self.request = known
+        self.request_id = known.own_id or way.request_ids.new()
+        self.service = service
+        self.balancer = balancer
+        self.slot = slot
+        self.connection = connection
+        self.body = body
+        balancer.begin(slot)
+        head = b"%b\r\n%b%bx-request-id: %b\r\n\r\n" % (
+            line,
+            known.headers,
+            client.forwarded(balancer.request_timeout),
+            self.request_id.encode(),
+        )
+        framed = _framed(body, known.message) if body or known.message.chunked else b""
+        self.started = connection.begin(self, head + framed if framed else head)
+        way.under_way[self] = None
+        if way.timer is None:
+            way.sweep_later()
+        return True
+
+    # Its answer comes.
 
     def received(self, data: bytes) -> None:
-        """What the instance says."""
-        self._way.received(self, data)
+        """A whole answer with a known head ends the exchange; what else there is is parsed."""
+        way = self._way
+        end = data.find(END_OF_HEAD)
+        known = way.responses.get(data[:end]) if end > 0 and not way.floor.draining else None
+        if known is not None and len(data) == end + 4 + known.length:
+            self._answer(known, data[end + 4 :])
+        else:
+            self._parse(data, end)
+
+    def _parse(self, data: bytes, end: int) -> None:
+        way = self._way
+        connection = self.connection
+        response = connection.expect()
+        connection.data_received(data)
+        known = None if way.floor.draining else _whole(response)
+        if known is None:
+            way.hand_over(self, response)
+            return
+        _, body = response.result()
+        if end <= _LONGEST and len(data) == end + 4 + known.length:
+            remember(way.responses, data[:end], known)
+        self._answer(known, body.read_nowait())
+
+    def _answer(self, known: KnownResponse, body: bytes) -> None:
+        way = self._way
+        connection = self.connection
+        now = connection.now()
+        at = self.balancer.end(self.slot)
+        date = b"" if known.dated else way.floor.answers.date_line(at)
+        self.client.write(
+            b"%b%bx-envoy-upstream-service-time: %d\r\n\r\n%b"
+            % (known.head, date, (now - self.started) * 1000, body)
+        )
+        del way.under_way[self]
+        connection.quick = None
+        if known.keep:
+            way.pools.put(self.slot, connection)
+        else:
+            connection.close()
+        self._record(at, known.status, known.length, now - self.started)
+        way.floor.quick += 1
+        self.body = b""  # the client's connection may be idle for minutes
+        self.client.finished()
+
+    # It goes on by a task, or not at all.
 
     def failed(self, error: Exception) -> None:
         """The instance hung up."""
@@ -118,12 +218,52 @@ class Quick:
         response.set_exception(error)
         self._way.hand_over(self, response)
 
+    def taken(self, response: "asyncio.Future[Response]") -> Taken:
+        return Taken(
+            self.service,
+            self.balancer,
+            self.balancer.held(self.slot),
+            self.connection,
+            response,
+            self.body,
+            self.request_id,
+            self.started,
+        )
+
     def abandon(self) -> None:
-        self._way.abandon(self)
+        self._way.under_way.pop(self, None)
+        self.connection.give_up()
+        at = self.balancer.end(self.slot)
+        self._record(at, 0, 0, self.connection.now() - self.started)
+        self.body = b""
+
+    def _record(self, at: Epoch, status: int, sent: int, seconds: float) -> None:
+        self._way.log.record(
+            # Half the time of calling the class, which has a function of its own for that.
+            tuple.__new__(
+                AccessEntry,
+                (
+                    at,
+                    self.service,
+                    self.slot.instance,
+                    self.method,
+                    self.path[:LONGEST_PATH],
+                    status,
+                    seconds,
+                    0.0,
+                    seconds,
+                    len(self.body),
+                    sent,
+                    False,
+                    self.request_id,
+                    "",
+                ),
+            )
+        )
 
 
 class ShortWay:
-    """All exchanges that are under way without a task."""
+    """What the exchanges that are under way without a task have in common."""
 
     def __init__(
         self,
@@ -132,196 +272,70 @@ class ShortWay:
         request_ids: RequestIds,
         floor: Floor,
         log: AccessLog,
-        clock: Clock,
     ) -> None:
-        self._router = router
-        self._pools = pools
-        self._request_ids = request_ids
-        self._floor = floor
-        self._log = log
-        self._clock = clock
-        self._requests: dict[bytes, KnownRequest] = {}
-        self._responses: dict[bytes, KnownResponse] = {}
-        self._under_way: dict[Quick, None] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self.router = router
+        self.pools = pools
+        self.request_ids = request_ids
+        self.floor = floor
+        self.log = log
+        self.requests: dict[bytes, KnownRequest] = {}
+        self.lines: dict[bytes, tuple[str, str]] = {}
+        self.responses: dict[bytes, KnownResponse] = {}
+        self.under_way: dict[Quick, None] = {}
+        self.timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        return len(self._under_way)
+        return len(self.under_way)
 
     def for_client(self, client: ClientConnection) -> Quick:
         return Quick(self, client)
 
-    # A request sets off.
-
-    def known(self, quick: Quick, data: bytes) -> bool:
+    def learn(self, data: bytes, known: KnownRequest) -> None:
         end = data.find(b"\r\n")
-        known = self._requests.get(data[end:])
-        line = None if known is None else _ORDINARY.fullmatch(data, 0, end)
-        if known is None or line is None or len(data) > self._floor.limits.header_bytes:
-            return False
-        quick.method = line[1].decode()
-        quick.path = line[2].decode()
-        return self._send(quick, known, data[:end], EMPTY_PAYLOAD)
+        if self.read_line(data[:end]):
+            remember(self.requests, data[end:], known)
 
-    def begin(
-        self, quick: Quick, data: bytes, message: RawRequestMessage, body: StreamReader
-    ) -> bool:
-        if message.method in _OTHER_WAY or message.version != _HTTP_1_1:
-            return False
-        if message.should_close or message.upgrade:
-            return False
-        known = KnownRequest(
-            message, request_headers(message), host_of(message), own_request_id(message)
-        )
-        if body is EMPTY_PAYLOAD and len(data) <= _LONGEST:
-            self._learn(data, known)
-        quick.method = message.method
-        quick.path = message.path
-        return self._send(quick, known, request_line(message), body)
-
-    def _learn(self, data: bytes, known: KnownRequest) -> None:
-        end = data.find(b"\r\n")
-        if _ORDINARY.fullmatch(data, 0, end):
-            if len(self._requests) >= _KNOWN:
-                self._requests.clear()
-            self._requests[data[end:]] = known
-
-    def _send(self, quick: Quick, known: KnownRequest, line: bytes, body: StreamReader) -> bool:
-        client = quick.client
-        service = client.service or self._router.service_of(known.host)
-        balancer = None if service is None else self._router.by_service(service)
-        slot = None if balancer is None else balancer.ready()
-        connection = None if slot is None else self._pools.take(slot)
-        if connection is None or slot is None or balancer is None or service is None:
-            return False
-        quick.request = known
-        quick.request_id = known.own_id or self._request_ids.new()
-        quick.service = service
-        quick.balancer = balancer
-        quick.lease = balancer.lease(slot)
-        quick.connection = connection
-        quick.body = body.read_nowait()
-        data = b"%b\r\n%b%bx-request-id: %b\r\n\r\n%b" % (
-            line,
-            known.headers,
-            client.forwarded(balancer.request_timeout),
-            quick.request_id.encode(),
-            _framed(quick.body, known.message),
-        )
-        quick.started = connection.begin(quick, data)
-        self._under_way[quick] = None
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_MOMENT, self._sweep)
-        return True
-
-    # Its answer comes.
-
-    def received(self, quick: Quick, data: bytes) -> None:
-        """A whole answer with a known head ends the exchange; what else there is is parsed."""
-        end = data.find(END_OF_HEAD)
-        known = self._responses.get(data[:end]) if end > 0 and not self._floor.draining else None
-        if known is not None and len(data) == end + 4 + known.length:
-            self._answer(quick, known, data[end + 4 :])
-        else:
-            self._parse(quick, data, end)
-
-    def _parse(self, quick: Quick, data: bytes, end: int) -> None:
-        connection = quick.connection
-        response = connection.expect()
-        connection.data_received(data)
-        known = None if self._floor.draining else _whole(response)
-        if known is None:
-            self.hand_over(quick, response)
-            return
-        _, body = response.result()
-        if end <= _LONGEST and len(data) == end + 4 + known.length:
-            if len(self._responses) >= _KNOWN:
-                self._responses.clear()
-            self._responses[data[:end]] = known
-        self._answer(quick, known, body.read_nowait())
-
-    def _answer(self, quick: Quick, known: KnownResponse, body: bytes) -> None:
-        now = quick.connection.now()
-        date = b"" if known.dated else b"date: %b\r\n" % self._floor.answers.date()
-        quick.client.write(
-            b"%b%bx-envoy-upstream-service-time: %d\r\n\r\n%b"
-            % (known.head, date, (now - quick.started) * 1000, body)
-        )
-        del self._under_way[quick]
-        connection, lease = quick.connection, quick.lease
-        connection.quick = None
-        if known.keep:
-            self._pools.put(lease, connection)
-        else:
-            connection.close()
-        lease.release()
-        self._record(quick, known.status, known.length, now)
-        self._floor.quick += 1
-        quick.body = b""  # the client's connection may be idle for minutes
-        quick.client.finished()
-
-    # It goes on by a task, or not at all.
+    def read_line(self, line: bytes) -> tuple[str, str] | None:
+        """Method and target, None of a line that is not an ordinary one."""
+        found = _ORDINARY.fullmatch(line)
+        if found is None:
+            return None
+        asked = found[1].decode(), found[2].decode()
+        if len(line) <= _LONGEST:
+            remember(self.lines, line, asked)
+        return asked
 
     def hand_over(self, quick: Quick, response: "asyncio.Future[Response]") -> None:
         """Leave the rest to the client's task, which waits for `response`."""
-        del self._under_way[quick]
-        taken = Taken(
-            quick.service,
-            quick.balancer,
-            quick.lease,
-            quick.connection,
-            response,
-            quick.body,
-            quick.request_id,
-            quick.started,
-        )
+        del self.under_way[quick]
         message = quick.request.message
         if (message.method, message.path) != (quick.method, quick.path):
             message = message._replace(method=quick.method, path=quick.path)
-        quick.client.take_over(message, taken)
+        quick.client.take_over(message, quick.taken(response))
 
-    def abandon(self, quick: Quick) -> None:
-        self._under_way.pop(quick, None)
-        quick.connection.give_up()
-        quick.lease.release()
-        self._record(quick, 0, 0, quick.connection.now())
-        quick.body = b""
-
-    def _record(self, quick: Quick, status: int, sent: int, now: float) -> None:
-        seconds = now - quick.started
-        self._log.record(
-            AccessEntry(
-                quick.balancer.last_activity or self._clock.now(),  # it has just been released
-                quick.service,
-                quick.lease.instance,
-                quick.method,
-                quick.path[:LONGEST_PATH],
-                status,
-                seconds,
-                0.0,
-                seconds,
-                len(quick.body),
-                sent,
-                False,  # noqa: FBT003 - a named tuple is fastest by position
-                quick.request_id,
-            )
-        )
+    def sweep_later(self) -> None:
+        self.timer = asyncio.get_running_loop().call_later(_MOMENT, self._sweep)
 
     def _sweep(self) -> None:
         """What takes longer than a moment gets a task, and with it the service's time limit."""
-        self._timer = None
-        if not self._under_way:
+        self.timer = None
+        if not self.under_way:
             return
-        loop = asyncio.get_running_loop()
-        latest = loop.time() - _MOMENT / 2
-        for quick in [quick for quick in self._under_way if quick.started <= latest]:
+        latest = asyncio.get_running_loop().time() - _MOMENT / 2
+        for quick in [quick for quick in self.under_way if quick.started <= latest]:
             self.hand_over(quick, quick.connection.expect())
-        self._timer = loop.call_later(_MOMENT, self._sweep)
+        self.sweep_later()
 
     def close(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+
+def remember(memo: dict[bytes, T], key: bytes, value: T) -> None:
+    if len(memo) >= _KNOWN:
+        memo.clear()
+    memo[key] = value
 
 
 def _framed(body: bytes, message: RawRequestMessage) -> bytes:

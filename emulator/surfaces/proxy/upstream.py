@@ -320,13 +320,16 @@ class Taken(NamedTuple):
 
 
 class Place(Protocol):
-    """An instance, where it can be dialled: a lease or what it is of."""
+    """An instance, where it can be dialled: a lease or the slot it is of."""
 
     @property
     def instance(self) -> InstanceId: ...
 
     @property
     def endpoint(self) -> Endpoint: ...
+
+    @property
+    def routed(self) -> bool: ...
 
 
 class Pools:
@@ -341,24 +344,23 @@ class Pools:
         pool = self._idle.get(to.instance)
         if not pool:
             return None
+        oldest = pool[-1].now() - IDLE_LIMIT
+        endpoint = to.endpoint
         while pool:
             connection = pool.pop()
-            fresh = connection.idle_since > connection.now() - IDLE_LIMIT
-            fresh = fresh and (
-                connection.endpoint is to.endpoint or connection.endpoint == to.endpoint
-            )
-            if fresh and connection.open:
+            there = connection.endpoint is endpoint or connection.endpoint == endpoint
+            if there and connection.idle_since > oldest and connection.open:
                 connection.reused = True
                 return connection
             connection.close()
         return None
 
-    def put(self, lease: Lease, connection: UpstreamConnection) -> None:
+    def put(self, to: Place, connection: UpstreamConnection) -> None:
         """Keep a connection whose exchange is complete, unless nothing will go there again."""
-        pool = self._idle.get(lease.instance)
+        pool = self._idle.get(to.instance)
         if pool is None:
-            pool = self._idle[lease.instance] = []
-        if not lease.routed or not connection.open or len(pool) >= POOL_LIMIT:
+            pool = self._idle[to.instance] = []
+        if not to.routed or not connection.open or len(pool) >= POOL_LIMIT:
             connection.close()
             return
         connection.idle_since = connection.now()
