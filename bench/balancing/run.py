@@ -58,8 +58,8 @@ Figures = dict[str, dict[str, list[float]]]
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m bench balancer",
-        description="The load balancer (its access log on) and other proxies (theirs off) under the "
-        "same load, in turns. Medians of the rounds, and of each round's ratio ours / peer.",
+        description="The load balancer (its access log on) and other proxies (theirs off, with one "
+        "worker each) under the same load, in turns. Medians of the rounds, and of each round's ratio ours / peer.",
         epilog="All parts with all peers take a quarter of an hour; --only load nginx takes two minutes.",
     )
     parser.add_argument(
@@ -67,6 +67,12 @@ def main(arguments: list[str]) -> None:
     )
     parser.add_argument(
         "--rounds", type=int, default=5, help="how often each is measured (default: 5)"
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=1,
+        help="of each peer; ours has one always (default: 1)",
     )
     parser.add_argument(
         "--only",
@@ -93,7 +99,7 @@ def main(arguments: list[str]) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
     names = ["ours", *(options.peers or peers.at_hand())]
-    with started(names) as (running, directory):
+    with started(names, options.workers) as (running, directory):
         bench = Bench(running, directory, options.seconds, options.rounds)
         for part in options.only:
             getattr(bench, part)()
@@ -108,14 +114,14 @@ def _parts(text: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def started(names: list[str]) -> Iterator[tuple[list[Peer], Path]]:
+def started(names: list[str], workers: int) -> Iterator[tuple[list[Peer], Path]]:
     directory = Path(tempfile.mkdtemp(prefix="apprunner-bench-"))
     behind, port = peers.upstream()
     processes = [behind]
     try:
         running = []
         for name in names:
-            running.append(peers.start(name, directory, port))
+            running.append(peers.start(name, directory, port, workers))
             processes.append(running[-1].process)
         yield running, directory
     finally:
