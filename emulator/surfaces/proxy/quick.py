@@ -7,7 +7,7 @@ the client's task as it stands.
 
 Headers that came before are known again by their bytes, a request's without its first line: what
 the parser makes of them depends on nothing else, as long as that line is an ordinary one and the
-bytes begin where a message begins.
+bytes begin where a message begins. Lines are known again, too.
 """
 
 import asyncio
@@ -117,7 +117,7 @@ class Quick:
         if asked is None:
             return False
         self.method, self.path = asked
-        return self._send(known, line, b"")
+        return self._send(known, line, EMPTY_PAYLOAD)
 
     def begin(self, data: bytes, message: RawRequestMessage, body: StreamReader) -> bool:
         if message.method in _OTHER_WAY or message.version != _HTTP_1_1:
@@ -131,9 +131,9 @@ class Quick:
             self._way.learn(data, known)
         self.method = message.method
         self.path = message.path
-        return self._send(known, request_line(message), body.read_nowait())
+        return self._send(known, request_line(message), body)
 
-    def _send(self, known: KnownRequest, line: bytes, body: bytes) -> bool:
+    def _send(self, known: KnownRequest, line: bytes, body: StreamReader) -> bool:
         way = self._way
         client = self.client
         service = client.service or way.router.service_named(known.host)
@@ -148,7 +148,7 @@ class Quick:
         self.balancer = balancer
         self.slot = slot
         self.connection = connection
-        self.body = body
+        self.body = body.read_nowait()
         balancer.begin(slot)
         head = b"%b\r\n%b%bx-request-id: %b\r\n\r\n" % (
             line,
@@ -156,8 +156,9 @@ class Quick:
             client.forwarded(balancer.request_timeout),
             self.request_id.encode(),
         )
-        framed = _framed(body, known.message) if body or known.message.chunked else b""
-        self.started = connection.begin(self, head + framed if framed else head)
+        if body is not EMPTY_PAYLOAD:
+            head += _framed(self.body, known.message)
+        self.started = connection.begin(self, head)
         way.under_way[self] = None
         if way.timer is None:
             way.sweep_later()
