@@ -26,7 +26,6 @@ from emulator.controllers.router import Router
 from emulator.decisions import dockerfile
 from emulator.drivers import buildpacks, yaml
 from emulator.drivers.access_log_file import AccessLogFile
-from emulator.drivers.allocator import suit_connections
 from emulator.drivers.certificates import Certificates
 from emulator.drivers.clock import SteeredClock, SystemClock
 from emulator.drivers.docker.base_images import host_suite
@@ -47,6 +46,7 @@ from emulator.drivers.registry.runners import ContainerRunner, ProgramRunner
 from emulator.drivers.registry.server import OwnRegistry
 from emulator.drivers.secrets import ConfiguredSecrets
 from emulator.drivers.store.database import Database
+from emulator.drivers.tuning import suit_connections
 from emulator.drivers.watch import Watcher
 from emulator.model.build import Buildpack
 from emulator.model.configuration import CodeSource

@@ -15,9 +15,9 @@ import uvloop
 from emulator.controllers.balancer import Balancer, Target
 from emulator.controllers.router import Router
 from emulator.drivers.access_log_file import AccessLogFile
-from emulator.drivers.allocator import suit_connections
 from emulator.drivers.certificates import Certificates
 from emulator.drivers.clock import SystemClock
+from emulator.drivers.tuning import suit_connections
 from emulator.model.identifiers import InstanceId, ServiceId
 from emulator.model.instance import Endpoint
 from emulator.model.settings import Addresses, LoadBalancer
