@@ -10,34 +10,38 @@ from emulator.decisions.cost import MONTH, Bill, Billable
 from emulator.decisions.metering import (
     SHORTEST_ACTIVE,
     Floor,
+    Span,
     charges,
     clipped,
-    provisioned_spans,
+    floors,
+    without,
 )
 from emulator.model.identifiers import Epoch
 from emulator.model.operation import Operation, OperationStatus
 from emulator.model.prices import PriceList
 from emulator.model.service import Service
 from emulator.model.usage import UsageInterval
-from emulator.ports import Store
+from emulator.ports import PolicyClock, Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Journal:
     """What is stored of one service's use until `until`: now, or its deletion. `observed` is for how
-    many seconds it has been there, `automatic` when a deployment made the monthly fee due.
+    many seconds it has been there, but for those that the machine was `asleep`; `automatic` when a
+    deployment made the monthly fee due.
     """
 
     service: Service
     intervals: tuple[UsageInterval, ...]
-    floor: Floor
+    floors: tuple[Floor, ...]
+    asleep: tuple[Span, ...]
     until: Epoch
     observed: float
     automatic: tuple[Epoch, ...]
 
     @property
     def billable(self) -> Billable:
-        used = cost.billable(self.intervals, self.until, floors=[self.floor])
+        used = cost.billable(self.intervals, self.until, floors=self.floors, asleep=self.asleep)
         return used + Billable(applications=Decimal(len(self.automatic)))
 
     @property
@@ -51,28 +55,35 @@ class Journal:
 
 
 async def journals(
-    store: Store, ledgers: Sequence[Ledger], now: Epoch, *, seconds: float | None = None
+    store: Store, ledgers: Sequence[Ledger], clock: PolicyClock, *, seconds: float | None = None
 ) -> tuple[Journal, ...]:
     """Of these services, since ever or for the last so many seconds."""
+    now, asleep = clock.now(), clock.timeline.slept
     since = Epoch(now - seconds) if seconds is not None else Epoch(0.0)
-    return tuple([await _journal(store, ledger.service, since, now) for ledger in ledgers])
+    return tuple([await _journal(store, each.service, (since, now), asleep) for each in ledgers])
 
 
-async def _journal(store: Store, service: Service, since: Epoch, now: Epoch) -> Journal:
+async def _journal(
+    store: Store, service: Service, period: Span, asleep: tuple[Span, ...]
+) -> Journal:
+    since, now = period
     until = min(now, service.deleted_at or now)
     operations = await store.operations(service.id)
-    configuration = service.serving or service.configuration
+    there = [(max(since, service.created_at), until)]
     return Journal(
         service=service,
         intervals=clipped(await store.usage(service.id), since, now),
-        floor=Floor(
-            service=service.id,
-            min_size=configuration.scaling.min_size,
-            memory=configuration.size.memory,
-            spans=provisioned_spans(operations, until, since=since),
+        floors=floors(
+            service.id,
+            operations,
+            until,
+            since=since,
+            asleep=asleep,
+            unless_known=(service.serving or service.configuration).provision,
         ),
+        asleep=asleep,
         until=until,
-        observed=max(0.0, until - max(since, service.created_at)),
+        observed=sum(end - start for start, end in without(there, asleep)),
         automatic=_automatic(operations, since),
     )
 
@@ -107,7 +118,7 @@ def focus_rows(found: Sequence[Journal], prices: PriceList) -> list[focus.Row]:
     rows: list[focus.Row] = []
     for each in found:
         sheet = prices.within(each.service.region).app_runner
-        all_of_it = charges(each.intervals, each.until, floors=[each.floor])
+        all_of_it = charges(each.intervals, each.until, floors=each.floors)
         rows += focus.rows(each.service, all_of_it, sheet)
         rows += [focus.automatic_deployment(each.service, at, sheet) for at in each.automatic]
     return rows

@@ -37,13 +37,13 @@ class _Gauge:
 
 class Meter:
     """`linger` is how many seconds an instance counts as active after its last request. `slept`
-    is called with the services that were metered when the machine slept, and for how long.
+    is called with the services that were metered when the machine slept, from when to when.
     """
 
     def __init__(
         self, store: Store, clock: PolicyClock, machine: Clock, *, linger: float = 0.0
     ) -> None:
-        self.slept: Callable[[frozenset[ServiceId], float], None] = _nobody
+        self.slept: Callable[[frozenset[ServiceId], Epoch, Epoch], None] = _nobody
         self._store = store
         self._clock = clock
         self._machine = machine
@@ -226,9 +226,8 @@ class Meter:
                 self._deactivate(gauge, fell_asleep)
             else:
                 gauge.active = self._resumed(gauge.active, fell_asleep, woke)
-        self.slept(
-            frozenset(g.provisioned.service for g in self._gauges.values()), woke - fell_asleep
-        )
+        services = frozenset(g.provisioned.service for g in self._gauges.values())
+        self.slept(services, fell_asleep, woke)
 
     def _resumed(self, interval: UsageInterval, fell_asleep: Epoch, woke: Epoch) -> UsageInterval:
         if interval.start >= woke:
@@ -267,7 +266,7 @@ class Meter:
         self._changed[key] = interval
 
 
-def _nobody(services: frozenset[ServiceId], seconds: float) -> None:
+def _nobody(services: frozenset[ServiceId], fell_asleep: Epoch, woke: Epoch) -> None:
     """Before the platform listens."""
 
 

@@ -280,12 +280,22 @@ class Platform:
                 dues += [await worker.caught_up() for worker in tuple(self._workers.values())]
         return [due for due in dues if due is not None]
 
-    def _slept(self, services: frozenset[ServiceId], seconds: float) -> None:
-        """The meter has left out what nobody was awake for: say so, once."""
+    def _slept(self, services: frozenset[ServiceId], fell_asleep: Epoch, woke: Epoch) -> None:
+        """The meter has left out what nobody was awake for: say so, once, and charge nothing."""
         ledgers = [self._ledgers[each] for each in services if each in self._ledgers]
         if self._group is not None:
+            self._group.create_task(self._forgive(fell_asleep, woke))
             for ledger in ledgers:
-                self._group.create_task(ledger.say(narration.slept(seconds)))
+                self._group.create_task(ledger.say(narration.slept(woke - fell_asleep)))
+
+    async def _forgive(self, fell_asleep: Epoch, woke: Epoch) -> None:
+        async with self._advancing:  # as long as nobody else turns the timeline
+            timeline = self.ports.clock.timeline.awoken(fell_asleep, woke)
+            self.ports.clock.adopt(timeline)
+            try:
+                await self.ports.store.save(timeline)
+            except StoreError as error:  # the next one that is stored says it too
+                _logger.warning("what the machine slept through cannot be stored: %s", error)
 
     # -- questions -----------------------------------------------------------------------------
 

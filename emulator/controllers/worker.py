@@ -444,9 +444,10 @@ class Worker:
     async def _promote(self, revision: Revision) -> None:
         operation = self._operation()
         now = self._clock.now()
+        succeeded = operation.moved(OperationStatus.SUCCEEDED, now=now)
         await self._save(
             operation,
-            operation.moved(OperationStatus.SUCCEEDED, now=now),
+            replace(succeeded, provision=self.ledger.service.configuration.provision),
             *(self.ledger.event(t) for t in narration.promoted(operation)),
             revision=revision.id,
             status=ServiceStatus.RUNNING,

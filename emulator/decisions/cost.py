@@ -13,12 +13,14 @@ from emulator.decisions.metering import (
     SHORTEST_ACTIVE,
     Floor,
     Quantities,
+    Span,
     gigabytes,
     merged,
     quantities,
     vcpus,
+    without,
 )
-from emulator.model.configuration import InstanceSize
+from emulator.model.configuration import InstanceSize, Provision
 from emulator.model.identifiers import Epoch
 from emulator.model.prices import FALLBACK_REGION, Prices, Sheet
 from emulator.model.usage import Meter, UsageInterval
@@ -162,28 +164,59 @@ def bill(
 
 
 def billable(
-    intervals: Sequence[UsageInterval], now: Epoch, *, floors: Sequence[Floor] = ()
+    intervals: Sequence[UsageInterval],
+    now: Epoch,
+    *,
+    floors: Sequence[Floor] = (),
+    asleep: Sequence[Span] = (),
 ) -> Billable:
-    """One service's until `now`."""
+    """One service's until `now`; the machine was `asleep` meanwhile."""
     charged, used = quantities(intervals, now, floors=floors), quantities(intervals, now)
     active = [each for each in intervals if each.meter is Meter.ACTIVE]
-    provisioned = sorted(
-        (each for each in intervals if each.meter is Meter.PROVISIONED), key=lambda i: i.start
-    )
-    there = _exactly(now - provisioned[0].start) if provisioned else NONE
-    tasks = there * max((1, *(floor.min_size for floor in floors)))
-    size = InstanceSize(cpu=provisioned[-1].cpu, memory=provisioned[-1].memory) if there else None
+    there = _there(intervals, now, floors, asleep)
+    task_memory, task_cpu = _tasks(intervals, floors, there)
     return Billable(
         memory=charged.memory,
         cpu=charged.cpu,
         build=charged.build,
         zero_memory=used.memory,
         zero_cpu=used.cpu,
-        task_memory=gigabytes(size.memory) * tasks if size else NONE,
-        task_cpu=vcpus(size.cpu) * tasks if size else NONE,
+        task_memory=task_memory,
+        task_cpu=task_cpu,
         balancer=there,
         busy=_exactly(sum(end - start for start, end in merged(active, now))),
         function_memory=_active_memory(active, now),
+    )
+
+
+def _there(
+    intervals: Sequence[UsageInterval], now: Epoch, floors: Sequence[Floor], asleep: Sequence[Span]
+) -> Decimal:
+    """For how long there has been something to serve with, paused or not."""
+    starts = [each.start for each in intervals if each.meter is Meter.PROVISIONED]
+    starts += [start for floor in floors for start, _ in floor.spans]
+    if not starts:
+        return NONE
+    return _exactly(sum(end - start for start, end in without([(min(starts), now)], asleep)))
+
+
+def _tasks(
+    intervals: Sequence[UsageInterval], floors: Sequence[Floor], there: Decimal
+) -> tuple[Decimal, Decimal]:
+    """GB-seconds and vCPU-seconds of Fargate's: MinSize tasks, at least one, also while paused."""
+    kept = [(f.provision, _exactly(sum(b - a for a, b in f.spans))) for f in floors]
+    rest = max(NONE, there - sum((seconds for _, seconds in kept), NONE))
+    if floors:
+        latest = max(floors, key=lambda floor: floor.spans[-1:])
+        kept.append((latest.provision, rest))
+    elif rest:
+        run = max((i for i in intervals if i.meter is Meter.PROVISIONED), key=lambda i: i.start)
+        size = InstanceSize(cpu=run.cpu, memory=run.memory)
+        kept.append((Provision(min_size=1, size=size), rest))
+    tasks = [(p.size, max(1, p.min_size) * seconds) for p, seconds in kept]
+    return (
+        sum((gigabytes(size.memory) * seconds for size, seconds in tasks), NONE),
+        sum((vcpus(size.cpu) * seconds for size, seconds in tasks), NONE),
     )
 
 

@@ -7,7 +7,8 @@ Rules (App Runner's, where published):
     starts nothing new.
  3. Seconds are rounded up, per stretch.
  4. MinSize instances are provisioned all the time that the service is not paused. The emulator
-    may have scaled to zero meanwhile; a `Floor` adds what App Runner would not have saved.
+    may have scaled to zero meanwhile; a `Floor` adds what App Runner would not have saved. A new
+    MinSize counts from its deployment on; what the machine slept through does not count at all.
 """
 
 import math
@@ -15,7 +16,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import pairwise
+from operator import itemgetter
 
+from emulator.model.configuration import Provision
 from emulator.model.identifiers import Epoch, InstanceId, ServiceId
 from emulator.model.operation import Operation, OperationStatus, OperationType
 from emulator.model.usage import Meter, UsageInterval
@@ -24,6 +27,7 @@ SHORTEST_ACTIVE = 60.0  # seconds
 UNITS_PER_VCPU = 1024
 MEGABYTES_PER_GIGABYTE = 1024
 _ROUNDING_ERROR = 0.001  # seconds; epochs are floats
+_ENDS = frozenset({OperationType.PAUSE_SERVICE, OperationType.DELETE_SERVICE})
 
 Span = tuple[Epoch, Epoch]
 _Of = tuple[ServiceId, Meter, InstanceId | None]
@@ -58,11 +62,10 @@ class Charge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Floor:
-    """What App Runner provisions for a service during `spans`, used or not; memory in MB."""
+    """What App Runner provisions for a service during `spans`, used or not."""
 
     service: ServiceId
-    min_size: int
-    memory: int
+    provision: Provision
     spans: tuple[Span, ...]
 
 
@@ -135,24 +138,51 @@ def clipped(
     )
 
 
-def provisioned_spans(
-    operations: Iterable[Operation], now: Epoch, *, since: Epoch | None = None
-) -> tuple[Span, ...]:
-    """When App Runner would have kept MinSize instances: from the first successful deployment
-    to a pause, from a resume on, until the service is deleted.
+def floors(
+    service: ServiceId,
+    operations: Iterable[Operation],
+    now: Epoch,
+    *,
+    since: Epoch | None = None,
+    asleep: Sequence[Span] = (),
+    unless_known: Provision,
+) -> tuple[Floor, ...]:
+    """When App Runner would have kept MinSize instances, and how many of which size: from the
+    first successful deployment to a pause, from a resume on, until the service is deleted; not
+    while the machine was `asleep`. A deployment changes it from its end on, not for what was
+    before; `unless_known` is for deployments that did not say what they provision.
     """
-    spans: list[Span] = []
-    opened: Epoch | None = None
-    for at, provisions in _turns(operations):
-        if provisions and opened is None:
-            opened = at
-        elif not provisions and opened is not None:
-            spans.append((opened, at))
-            opened = None
-    if opened is not None:
-        spans.append((opened, now))
     first = since if since is not None else Epoch(0.0)
-    return tuple((max(start, first), min(end, now)) for start, end in spans if end > first)
+    kept: dict[Provision, list[Span]] = {}
+    last = unless_known
+    for operation, ended, until in _successful(operations, now):
+        if operation.deploys:
+            last = operation.provision or unless_known
+        start = max(ended, first)
+        if operation.type in _ENDS or start >= until:
+            continue
+        spans = kept.setdefault(last, [])
+        if spans and spans[-1][1] == start:
+            start, _ = spans.pop()
+        spans.append((start, until))
+    return tuple(
+        Floor(service=service, provision=provision, spans=tuple(without(spans, asleep)))
+        for provision, spans in kept.items()
+    )
+
+
+def without(spans: Iterable[Span], away: Sequence[Span]) -> Iterator[Span]:
+    """What is left of them but for `away`."""
+    for start, end in spans:
+        at = start
+        for left, back in sorted(away):
+            if back <= at or left >= end:
+                continue
+            if left > at:
+                yield at, left
+            at = back
+        if at < end:
+            yield at, end
 
 
 def gigabytes(megabytes: int) -> Decimal:
@@ -163,14 +193,19 @@ def vcpus(units: int) -> Decimal:
     return Decimal(units) / UNITS_PER_VCPU
 
 
-def _turns(operations: Iterable[Operation]) -> list[tuple[Epoch, bool]]:
-    """When successful operations ended, and whether instances are provisioned from then on."""
-    ends = {OperationType.PAUSE_SERVICE, OperationType.DELETE_SERVICE}
-    return sorted(
-        (operation.ended_at, operation.type not in ends)
+def _successful(
+    operations: Iterable[Operation], now: Epoch
+) -> Iterator[tuple[Operation, Epoch, Epoch]]:
+    """In the order of their ends: when each ended, and when the next one did."""
+    ended = [
+        (operation.ended_at, operation)
         for operation in operations
         if operation.status is OperationStatus.SUCCEEDED and operation.ended_at is not None
-    )
+    ]
+    ended.sort(key=itemgetter(0))
+    ends = (*(at for at, _ in ended[1:]), now)
+    for (at, operation), until in zip(ended, ends, strict=False):
+        yield operation, at, min(until, now)
 
 
 def _grouped(intervals: Iterable[UsageInterval]) -> dict[_Of, list[UsageInterval]]:
@@ -213,12 +248,13 @@ def _floor_charges(
                 start=start,
                 end=end,
                 seconds=seconds,
-                units=gigabytes(floor.memory),
+                units=gigabytes(floor.provision.size.memory),
             )
 
 
 def _shortfalls(floor: Floor, running: Sequence[Span]) -> Iterator[tuple[Epoch, Epoch, int]]:
     """From when to when how many were missing."""
+    least = floor.provision.min_size
     for start, end in floor.spans:
         changes = [(start, 0), (end, 0)]
         for began, ended in running:
@@ -227,8 +263,8 @@ def _shortfalls(floor: Floor, running: Sequence[Span]) -> Iterator[tuple[Epoch, 
         count = 0
         for (at, change), (until, _) in pairwise(sorted(changes)):
             count += change
-            if count < floor.min_size and until > at:
-                yield at, until, floor.min_size - count
+            if count < least and until > at:
+                yield at, until, least - count
 
 
 def _end(interval: UsageInterval, now: Epoch) -> Epoch:

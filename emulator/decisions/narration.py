@@ -173,7 +173,7 @@ def finished(
 def slept(seconds: float) -> str:
     return (
         f"This machine slept for {seconds:.0f} s, or its clock was set ahead by as much: that time "
-        "is not metered."
+        "is neither metered nor charged."
     )
 
 

@@ -57,6 +57,14 @@ class AutoScaling:
     max_size: int = 25
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provision:
+    """What is kept for a service whether it is used or not: MinSize instances of a size."""
+
+    min_size: int
+    size: InstanceSize
+
+
 class ConfigurationSource(StrEnum):
     """Where build and run settings of a code service come from."""
 
@@ -174,3 +182,7 @@ class ServiceConfiguration:
     extensions: Extensions = field(default_factory=Extensions)
     env: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     tags: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+
+    @property
+    def provision(self) -> Provision:
+        return Provision(min_size=self.scaling.min_size, size=self.size)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
 
+from emulator.model.configuration import Provision
 from emulator.model.identifiers import Epoch, OperationId, RevisionId, ServiceId
 
 
@@ -71,6 +72,7 @@ class Operation:
     `reason` tells why it failed; while it is IN_PROGRESS, that this is already settled.
     `cancelled` tells why it has to end although it has not failed; it is the emulator's own.
     `pushed` tells a deployment that a commit caused and whose pusher waits for it.
+    `provision` is what a deployment that succeeded has App Runner keep from its end on.
     """
 
     id: OperationId
@@ -87,6 +89,7 @@ class Operation:
     reason: str = ""
     cancelled: str = ""
     pushed: bool = False
+    provision: Provision | None = None
 
     @property
     def ended(self) -> bool:

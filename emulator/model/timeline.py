@@ -7,7 +7,7 @@ is timed by the machine's clock instead.
 """
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from emulator.model.identifiers import Epoch
@@ -32,9 +32,12 @@ REAL: Final = Stretch(machine=Epoch(0.0), policy=Epoch(0.0))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeline:
-    """Stretches, oldest first; without any, policy time is the machine's."""
+    """Stretches, oldest first; without any, policy time is the machine's. `slept` is the policy
+    time that the machine slept through: nothing is charged for it.
+    """
 
     stretches: tuple[Stretch, ...] = (REAL,)
+    slept: tuple[tuple[Epoch, Epoch], ...] = ()
 
     @property
     def last(self) -> Stretch:
@@ -65,7 +68,11 @@ class Timeline:
         )
         # A clock that was set back makes later stretches of what now is earlier: they are over.
         older = [each for each in self.stretches if each.machine < machine]
-        return Timeline(stretches=(*(older or [REAL])[-KEPT + 1 :], stretch))
+        return replace(self, stretches=(*(older or [REAL])[-KEPT + 1 :], stretch))
+
+    def awoken(self, fell_asleep: Epoch, woke: Epoch) -> "Timeline":
+        """It was asleep from then to then."""
+        return replace(self, slept=(*self.slept, (fell_asleep, woke)))
 
     def begun(self, machine: float, *, speed: float, not_before: float) -> "Timeline":
         """For an emulator that starts: at its speed, and not before what was written last."""

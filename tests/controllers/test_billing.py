@@ -21,7 +21,7 @@ async def emulator():
 async def read(emulator, seconds=None):
     await emulator.platform.meter.flush()
     ports, ledgers = emulator.platform.ports, emulator.platform.ledgers()
-    return await journals(ports.store, ledgers, ports.clock.now(), seconds=seconds)
+    return await journals(ports.store, ledgers, ports.clock, seconds=seconds)
 
 
 def amounts(bill):
@@ -60,6 +60,20 @@ async def test_what_lies_before_the_period_does_not_count(emulator):
     found = await read(emulator, seconds=600)
     assert month_of(found, LIST, REGION).total == 0
     assert bill_of(await read(emulator), LIST, REGION).total > 0
+
+
+async def test_more_instances_from_now_on_do_not_change_the_bill_of_the_past(emulator):
+    await emulator.platform.create("hello", configuration())
+    await emulator.at_rest()
+    await emulator.machine.clock.sleep(36_000)
+    before = bill_of(await read(emulator), LIST, REGION)
+    await emulator.platform.update("hello", configuration(min_size=10))
+    await emulator.at_rest()
+    after = bill_of(await read(emulator), LIST, REGION)
+    assert after.total - before.total < before.total / 10
+    await emulator.machine.clock.sleep(3600)
+    hour = amounts(bill_of(await read(emulator), LIST, REGION))["provisioned"]
+    assert hour - amounts(after)["provisioned"] == pytest.approx(Decimal(20), rel=Decimal("0.01"))
 
 
 async def test_a_deleted_service_costs_nothing_more(emulator):

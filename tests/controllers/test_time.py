@@ -66,8 +66,7 @@ async def test_after_fifteen_idle_minutes_it_is_at_zero_and_the_bill_says_so(mac
         real = machine.clock.now() - before
         assert real < 2
         await emulator.platform.meter.flush()
-        now, ledgers = machine.policy.now(), emulator.platform.ledgers()
-        found = await journals(machine.store, ledgers, now)
+        found = await journals(machine.store, emulator.platform.ledgers(), machine.policy)
         bill = bill_of(found, emulator.platform.settings.prices, "us-east-1")
         rest = next(a for a in bill.alternatives if "scale-to-zero" in a.name)
         # From the start of the instance to zero: 900 s and what starting and stopping took.
@@ -180,6 +179,12 @@ async def test_the_machines_sleep_is_not_metered_and_told_once(machine):
         assert again[1:] == pytest.approx((HOUR + 100, HOUR + 101), abs=2)
         (told,) = [e for e in await emulator.events() if "slept" in e]
         assert told.startswith("This machine slept for 3600 s, or its clock was set ahead")
+    async with Emulator(machine) as emulator:  # remembered
+        found = await journals(machine.store, emulator.platform.ledgers(), machine.policy)
+        bill = bill_of(found, emulator.platform.settings.prices, "us-east-1")
+        hours = next(line.quantity for line in bill.lines if line.meter == "provisioned") / 2
+        assert hours * 3600 == pytest.approx(130, abs=5)
+        assert all(each.observed == pytest.approx(130, abs=5) for each in found)
 
 
 async def test_a_clock_that_is_set_back_stops_nothing(machine):

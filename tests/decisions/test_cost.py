@@ -7,9 +7,17 @@ from types import SimpleNamespace
 import pytest
 
 from emulator.cli import prices
-from emulator.decisions.cost import Billable, Pattern, bill, estimate, priced, together
+from emulator.decisions.cost import (
+    Billable,
+    Pattern,
+    bill,
+    billable,
+    estimate,
+    priced,
+    together,
+)
 from emulator.decisions.metering import Floor
-from emulator.model.configuration import InstanceSize
+from emulator.model.configuration import InstanceSize, Provision
 from emulator.model.identifiers import Epoch, InstanceId, ServiceId
 from emulator.model.usage import Meter, UsageInterval
 
@@ -179,10 +187,16 @@ class TestRegions:
         ]
 
 
+def kept(min_size, *spans) -> Floor:
+    moments = tuple((Epoch(start), Epoch(end)) for start, end in spans)
+    provision = Provision(min_size=min_size, size=InstanceSize())
+    return Floor(service=SERVICE, provision=provision, spans=moments)
+
+
 class TestAlternatives:
     # Ran for an hour of ten, active half of it.
     usage = (run(0, HOUR), active(0, HOUR / 2))
-    floor = Floor(service=SERVICE, min_size=1, memory=2048, spans=((Epoch(0), Epoch(10 * HOUR)),))
+    floor = kept(1, (0, 10 * HOUR))
 
     def test_app_runner_keeps_its_minimum_while_the_emulator_was_at_zero(self):
         found = bill(self.usage, Epoch(10 * HOUR), US, floors=[self.floor])
@@ -194,6 +208,21 @@ class TestAlternatives:
         tasks = 10 * (Decimal("0.04048") + 2 * Decimal("0.004445"))
         balancer = 10 * Decimal("0.0225") + Decimal("0.5") * Decimal("0.008")
         assert elsewhere(found).fargate == tasks + balancer
+
+    def test_fargates_tasks_follow_min_size_and_stay_while_app_runner_is_paused(self):
+        floors = [kept(1, (0, 2 * HOUR)), kept(3, (2 * HOUR, 3 * HOUR))]
+        found = billable([], Epoch(10 * HOUR), floors=floors)
+        assert found.task_cpu == (2 * 1 + 1 * 3 + 7 * 3) * HOUR
+        assert found.balancer == 10 * HOUR
+
+    def test_fargates_tasks_are_there_however_long_nothing_ran_here(self):
+        late = [run(9 * HOUR, 10 * HOUR)]
+        assert billable(late, Epoch(10 * HOUR), floors=[self.floor]).task_cpu == 10 * HOUR
+
+    def test_a_machine_that_sleeps_pays_for_no_tasks(self):
+        asleep = [(Epoch(2 * HOUR), Epoch(7 * HOUR))]
+        found = billable([run(0, 2 * HOUR)], Epoch(10 * HOUR), asleep=asleep)
+        assert found.task_cpu == found.balancer == 5 * HOUR
 
     def test_lambda_is_paid_while_active_and_by_request(self):
         found = bill(self.usage, Epoch(10 * HOUR), US, requests=1_000_000)

@@ -12,7 +12,12 @@ from emulator.cli import prices
 from emulator.decisions import focus
 from emulator.decisions.cost import bill
 from emulator.decisions.metering import Floor, charges
-from emulator.model.configuration import ImageSource, ServiceConfiguration
+from emulator.model.configuration import (
+    ImageSource,
+    InstanceSize,
+    Provision,
+    ServiceConfiguration,
+)
 from emulator.model.identifiers import Epoch, InstanceId, ServiceId
 from emulator.model.service import Service, ServiceStatus
 from emulator.model.usage import Meter, UsageInterval
@@ -128,10 +133,15 @@ def test_what_spans_months_has_a_row_in_each():
     assert [int(r["ConsumedQuantity"]) / DAY for r in found] == [2, 62, 2]
 
 
+def kept(min_size, span) -> Floor:
+    provision = Provision(min_size=min_size, size=InstanceSize())
+    return Floor(service=SERVICE.id, provision=provision, spans=(span,))
+
+
 @pytest.mark.parametrize("instances", [1, 3])
 def test_what_app_runner_would_have_kept_is_a_row_without_instance(instances):
     span = (Epoch(NOVEMBER), Epoch(NOVEMBER + 100))
-    floor = Floor(service=SERVICE.id, min_size=instances, memory=2048, spans=(span,))
+    floor = kept(instances, span)
     (row,) = rows(floors=[floor])
     conforms(row)
     assert (row["x_InstanceId"], row["ConsumedQuantity"]) == (None, str(200 * instances))
@@ -152,7 +162,7 @@ stretches = st.lists(
 def test_the_rows_are_the_bill(drawn, min_size):
     usage = [interval(start, start + length, meter, who) for start, length, meter, who in drawn]
     span = (Epoch(NOVEMBER + 5), Epoch(NOVEMBER + 65 * DAY))
-    floor = Floor(service=SERVICE.id, min_size=min_size, memory=2048, spans=(span,))
+    floor = kept(min_size, span)
     found = rows(*usage, floors=[floor])
     for row in found:
         conforms(row)

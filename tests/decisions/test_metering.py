@@ -10,10 +10,12 @@ from emulator.decisions.metering import (
     Floor,
     Quantities,
     clipped,
+    floors,
     merged,
-    provisioned_spans,
     quantities,
+    without,
 )
+from emulator.model.configuration import InstanceSize, Provision
 from emulator.model.identifiers import Epoch, InstanceId, OperationId, ServiceId
 from emulator.model.operation import Operation, OperationStatus, OperationType
 from emulator.model.usage import Meter, UsageInterval
@@ -108,7 +110,8 @@ class TestFloor:
     @staticmethod
     def floor(*spans, min_size=1, service=ONE) -> Floor:
         moments = tuple((Epoch(T + start), Epoch(T + end)) for start, end in spans)
-        return Floor(service=service, min_size=min_size, memory=2048, spans=moments)
+        provision = Provision(min_size=min_size, size=InstanceSize())
+        return Floor(service=service, provision=provision, spans=moments)
 
     def test_adds_what_scale_to_zero_saved(self):
         assert gb_seconds(provisioned(20, 50), floors=[self.floor((0, 100))]) == 200
@@ -189,9 +192,15 @@ class TestClipped:
         assert found == (interval(10, 20), interval(12, None))
 
 
-class TestProvisionedSpans:
+def kept(min_size) -> Provision:
+    return Provision(min_size=min_size, size=InstanceSize())
+
+
+class TestFloors:
     @staticmethod
-    def operation(kind, at, status=OperationStatus.SUCCEEDED) -> Operation:
+    def operation(
+        kind, at, status=OperationStatus.SUCCEEDED, provision: Provision | None = None
+    ) -> Operation:
         return Operation(
             id=OperationId(f"{at}"),
             service=ONE,
@@ -200,11 +209,37 @@ class TestProvisionedSpans:
             started_at=Epoch(at - 1.0),
             updated_at=Epoch(at),
             ended_at=Epoch(at),
+            provision=provision,
         )
 
-    def spans(self, *operations, now=100.0, since=None):
+    def floors(self, *operations, now=100.0, since=None, asleep=()):
         newest_first = [self.operation(*each) for each in reversed(operations)]
-        return provisioned_spans(newest_first, Epoch(now), since=since)
+        return {
+            floor.provision.min_size: floor.spans
+            for floor in floors(
+                ONE, newest_first, Epoch(now), since=since, asleep=asleep, unless_known=kept(1)
+            )
+        }
+
+    def spans(self, *operations, **more):
+        return self.floors(*operations, **more).get(1, ())
+
+    def test_what_is_deployed_with_another_min_size_does_not_change_what_was_before(self):
+        done = OperationStatus.SUCCEEDED
+        assert self.floors(
+            (OperationType.CREATE_SERVICE, 10.0, done, kept(1)),
+            (OperationType.UPDATE_SERVICE, 20.0, done, kept(3)),
+            (OperationType.UPDATE_SERVICE, 30.0, OperationStatus.ROLLBACK_SUCCEEDED),
+            (OperationType.PAUSE_SERVICE, 40.0),
+            (OperationType.RESUME_SERVICE, 50.0),
+            (OperationType.START_DEPLOYMENT, 60.0, done, kept(3)),
+            (OperationType.UPDATE_SERVICE, 70.0, done, kept(1)),
+        ) == {1: ((10.0, 20.0), (70.0, 100.0)), 3: ((20.0, 40.0), (50.0, 70.0))}
+
+    def test_not_while_the_machine_slept(self):
+        created = (OperationType.CREATE_SERVICE, 10.0)
+        nights = ((Epoch(5.0), Epoch(15.0)), (Epoch(40.0), Epoch(60.0)))
+        assert self.spans(created, asleep=nights) == ((15.0, 40.0), (60.0, 100.0))
 
     def test_from_the_first_deployment_to_now(self):
         assert self.spans((OperationType.CREATE_SERVICE, 10.0)) == ((10.0, 100.0),)
@@ -237,3 +272,17 @@ class TestProvisionedSpans:
         )
         assert self.spans(*operations, since=Epoch(60.0)) == ((60.0, 100.0),)
         assert self.spans(*operations, since=Epoch(20.0)) == ((20.0, 30.0), (50.0, 100.0))
+
+
+SPANS = st.lists(
+    st.tuples(st.integers(0, 60), st.integers(0, 60)).map(lambda p: (min(p), max(p))), max_size=6
+)
+
+
+@given(SPANS, SPANS)
+def test_what_is_left_of_a_span_is_what_no_other_covers(spans, away):
+    def seconds(of):
+        return sorted(s for start, end in of for s in range(start, end))
+
+    covered = set(seconds(away))
+    assert seconds(without(spans, away)) == [s for s in seconds(spans) if s not in covered]

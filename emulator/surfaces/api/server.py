@@ -171,13 +171,12 @@ class Api:
         ledgers = (self._platform.ledger(key),) if key else self._platform.ledgers()
         prices = self._prices((await _members(request)).get("Prices") or {})
         await self._platform.meter.flush()
-        store, region = self._platform.ports.store, self._platform.settings.region
-        now = self._platform.ports.clock.now()
-        month = await journals(store, ledgers, now, seconds=cost.MONTH)
+        ports, region = self._platform.ports, self._platform.settings.region
+        month = await journals(ports.store, ledgers, ports.clock, seconds=cost.MONTH)
         projected = month_of(month, prices, region)
         if query.get("month") == "1":
             return web.json_response(cost.document(projected))
-        found = await journals(store, ledgers, now)
+        found = await journals(ports.store, ledgers, ports.clock)
         document = cost.document(bill_of(found, prices, region))
         document["Month"] = {"Total": float(projected.total), "Notes": list(projected.notes)}
         if query.get("focus") == "1":
