@@ -39,6 +39,11 @@ class Crashes:
     last: float = float("-inf")
     held_until: Epoch | None = None
 
+    @property
+    def loop(self) -> bool:
+        """It has been told, and all that it brings with it goes without saying until it is over."""
+        return self.count >= LOOP
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
@@ -189,7 +194,7 @@ class Fleet:
     async def _calm_down(self, now: Epoch) -> None:
         """What has gone well for long enough is no loop any more."""
         if self.crashes.count and now - self.crashes.last > CALM:
-            if self.crashes.count >= LOOP:
+            if self.crashes.loop:
                 await self._ledger.say(narration.loop_over(self.crashes.count, CALM))
             self.crashes.count = 0
 
@@ -490,7 +495,8 @@ class Fleet:
     def tell_start(self, instance: InstanceId, phases: tuple[Phase, ...]) -> None:
         """An instance came: how long each part of that took."""
         self.last_start = Start(at=self._clock.now(), instance=instance, phases=phases)
-        self.jobs.beside(self._ledger.say(narration.woken(instance, phases)))
+        if not self.crashes.loop:
+            self.jobs.beside(self._ledger.say(narration.woken(instance, phases)))
 
 
 def _now() -> float:

@@ -178,7 +178,8 @@ class Worker:
                 await self._act(action)
         fleet.route()
         for instance, why in self.balancer.trouble():
-            await self.ledger.say(narration.set_aside(instance, why))
+            if not fleet.crashes.loop:
+                await self.ledger.say(narration.set_aside(instance, why))
         self.balancer.serve(self._door())
         fleet.watch()
         dues = [d for d in (plan.due, size_due) if d is not None]

@@ -123,6 +123,7 @@ def stopped(exit_: Exit | None, memory: int) -> str:
 
 def replaced(failure: str, *, times: int = 1, wait: float = 0.0, loop: int = 0) -> str:
     """An instance of what serves that is no good any more, the `times`-th in a row."""
+    failure = failure if failure.endswith(".") else f"{failure}."  # App Runner's text has none
     hold = f" The next start is in {wait:g} s." if wait else ""
     if loop and times >= loop:
         return (

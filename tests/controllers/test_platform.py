@@ -1,6 +1,7 @@
 """Requests and what comes of them, over a machine in memory and in virtual time."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -403,11 +404,16 @@ class TestDrift:
             await emulator.machine.clock.sleep(1)
             machine.world.advance(machine.clock.now())
             balancer(emulator).last_activity = machine.clock.now()
+            with suppress(Refused):
+                (await balancer(emulator).acquire(within=0.1)).failed()
         told = [e for e in await emulator.events() if "Container exit code" in e]
         assert len(told) == 3
         assert told[0].endswith("A new instance replaces it.")
         assert told[-1].startswith("Crash loop: Your application stopped or failed to start.")
         assert "That is 3 times in a row." in told[-1]
+        events = await emulator.events()
+        later = events[events.index(told[-1]) + 1 :]  # neither starts nor refused connections
+        assert all(each.startswith("Refused") for each in later)
         machine.world.behaviours["sha256:app1"] = Behaviour(boot=0.1)
         for _ in range(240):
             await emulator.machine.clock.sleep(1)

@@ -84,6 +84,7 @@ def test_an_image_is_named():
 
 def test_memory_that_ran_out_is_named():
     text = narration.stopped(Exit(code=137, out_of_memory=True), 512)
+    assert narration.replaced(text).endswith("more than its 512 MB). A new instance replaces it.")
     assert "it used more than its 512 MB" in text
 
 
