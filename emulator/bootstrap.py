@@ -343,7 +343,9 @@ def _access_log(state_dir: Path, front: LoadBalancer, platform: Platform) -> Acc
     if not front.access_log:
         return AccessLog()
     file = AccessLogFile(state_dir / ACCESS_LOG, limit=front.access_log_bytes)
-    return AccessLog(write=file.write, name_of=partial(_name_of, platform))
+    return AccessLog(
+        write=file.write, name_of=partial(_name_of, platform), shown=platform.ports.clock.at
+    )
 
 
 def _name_of(platform: Platform, service: ServiceId) -> str:

@@ -17,6 +17,7 @@ Key = tuple[str, ...]
 KEEP = "keep"
 SECRET_KINDS = ("value", "env", "file")
 HIGHEST_PORT = 65535
+FASTEST = 86400.0  # seconds of policy time per second
 _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
 _ACCOUNT = re.compile(r"\d{12}")
 _ADDRESS = re.compile(r"https?://(?:[^\s/@?#]+@)?[\w.\[\]:-]+(?:/[^\s?#]*)?", re.IGNORECASE)
@@ -116,6 +117,15 @@ def positive(document: Document, key: Key, value: object) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf"):
         return float(value)
     raise document.error(key, f"expected a number above 0, not {shown(value)}")
+
+
+def speed(document: Document, key: Key, value: object) -> float:
+    found = positive(document, key, value)
+    if found <= FASTEST:
+        return found
+    raise document.error(
+        key, f"expected {FASTEST:g} (a day per second) at most, not {shown(value)}"
+    )
 
 
 def count(document: Document, key: Key, value: object) -> int:
@@ -251,7 +261,7 @@ EVERYTHING = table(
         "images": images,
         "repositories": each(readable),
         "secrets": each(secret),
-        "pace": table({"mode": one_of(PaceMode), "speed": positive}),
+        "pace": table({"mode": one_of(PaceMode), "speed": speed}),
         "upstream": table({"url": address}),
         "quotas": table({f.name: count for f in fields(Quotas)}),
         "auth": auth,

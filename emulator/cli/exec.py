@@ -52,7 +52,9 @@ def _judged(client: Client, most: Decimal, code: int) -> int:
     """The exit code, once it is known what the run would have cost; a failure stays what it is."""
     total = Decimal(str(asked(client)["Total"]))
     if total <= most:
-        terminal.note(f"The run would have cost {total:.6f} USD on App Runner (--max-cost {most:f}).")
+        terminal.note(
+            f"The run would have cost {total:.6f} USD on App Runner (--max-cost {most:f})."
+        )
         return code
     click.echo(
         f"{click.style('Error:', fg='red')} The run would have cost {total:.6f} USD on App Runner,"

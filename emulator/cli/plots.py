@@ -19,6 +19,8 @@ _ANCHORS = {"start": "ls", "middle": "ms", "end": "rs"}
 
 def writer(path: str) -> Callable[[Plot], None]:
     """What writes a plot to `path`; told before the work is done if that will not be possible."""
+    if not Path(path).parent.is_dir():
+        raise click.UsageError(f"--plot: there is no directory {Path(path).parent}.")
     match Path(path).suffix.lower():
         case ".svg":
             return lambda plot: _write(path, svg(plot).encode())

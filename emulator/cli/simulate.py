@@ -16,10 +16,11 @@ from emulator.cli.replayed import Replay
 from emulator.decisions import traces
 from emulator.decisions.replay import Setting, Tempo, Trace
 from emulator.decisions.simulation import simulate
-from emulator.model.configuration import SIZES, AutoScaling, InstanceSize
+from emulator.model.configuration import MOST_CONCURRENCY, SIZES, AutoScaling, InstanceSize
 from emulator.model.errors import ConfigurationError, Place
 
 MOST_SETTINGS = 100
+MOST_INSTANCES = 60_000  # with those that drain they are fewer than have a number
 OFF = "off"
 
 
@@ -40,6 +41,24 @@ def _count(_: click.Context, __: click.Parameter, value: str) -> int:
     if value.isascii() and value.isdigit() and int(value) > 0:
         return int(value)
     raise click.BadParameter(f"{value!r} is not a whole number above 0.")
+
+
+def _instances(context: click.Context, parameter: click.Parameter, value: str) -> int:
+    count = _count(context, parameter, value)
+    if count > MOST_INSTANCES:
+        raise click.BadParameter(
+            f"{value!r} is more instances than can be simulated, {MOST_INSTANCES}."
+        )
+    return count
+
+
+def _concurrency(context: click.Context, parameter: click.Parameter, value: str) -> int:
+    count = _count(context, parameter, value)
+    if count > MOST_CONCURRENCY:
+        raise click.BadParameter(
+            f"App Runner's MaxConcurrency is at most {MOST_CONCURRENCY}, not {count}."
+        )
+    return count
 
 
 def _seconds(_: click.Context, __: click.Parameter, value: str) -> float | None:
@@ -80,9 +99,9 @@ _TEMPO = Tempo()
     metavar="FILE",
     help="What `apprunner usage NAME --json` printed: how it really was, to compare with.",
 )
-@_choices("--min-size", _count, "1", "Instances kept.")
-@_choices("--max-size", _count, "25", "Instances at most.")
-@_choices("--max-concurrency", _count, "100", "Requests at once per instance.")
+@_choices("--min-size", _instances, "1", "Instances kept.")
+@_choices("--max-size", _instances, "25", "Instances at most.")
+@_choices("--max-concurrency", _concurrency, "100", "Requests at once per instance.")
 @_choices("--cpu", estimate.cpu, "1", "vCPU; no request becomes faster by it.")
 @_choices("--memory", estimate.memory, None, "GB; by default the least for each --cpu.")
 @_choices("--scale-to-zero-after", _seconds, "300", f"Seconds without a request, or {OFF}.")
@@ -142,6 +161,7 @@ def _draw(seed: int) -> Callable[[], float]:
 
 def _settings(given: Mapping[str, Any]) -> list[Setting]:
     """All combinations that there are; UsageError for what App Runner would refuse."""
+    _check_sizes(given["min_size"], given["max_size"])
     names = ("min_size", "max_size", "max_concurrency", "scale_to_zero_after", "freeze_after")
     found = [
         Setting(
@@ -154,13 +174,21 @@ def _settings(given: Mapping[str, Any]) -> list[Setting]:
         if least <= most
         for size in _sizes(given["cpu"], given["memory"])
     ]
-    if not found:
-        raise click.UsageError("--min-size is above --max-size.")
     if len(found) > MOST_SETTINGS:
         raise click.UsageError(
             f"These are {len(found)} combinations; at most {MOST_SETTINGS} are replayed at a time."
         )
     return found
+
+
+def _check_sizes(least: Sequence[int], most: Sequence[int]) -> None:
+    """Combinations that cannot be are left out; not all of them, and not in silence."""
+    above = [(a, b) for a, b in product(least, most) if a > b]
+    told = ", ".join(f"{a} is above --max-size {b}" for a, b in above)
+    if len(above) == len(least) * len(most):
+        raise click.UsageError(f"--min-size {told}.")
+    if above:
+        terminal.note(f"Left out: --min-size {told}.")
 
 
 def _sizes(cpus: Sequence[int], memories: Sequence[int] | None) -> list[InstanceSize]:
@@ -212,7 +240,7 @@ def _read(path: str, service: str | None) -> tuple[traces.Recording | None, Trac
 
 def _opened(path: str) -> TextIO:
     try:
-        return Path(path).open(encoding="utf-8")
+        return Path(path).open(encoding="utf-8-sig")  # spreadsheets begin with a mark
     except FileNotFoundError:
         raise Failure(f"There is no file {path}.") from None
 

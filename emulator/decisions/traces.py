@@ -6,12 +6,12 @@ be in the order of arrival; an access log is in the order of completion and is s
 """
 
 import json
+import math
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from itertools import chain, islice, repeat
-from math import isfinite
 from operator import le, mul, sub
 from statistics import median
 from typing import Any
@@ -48,7 +48,7 @@ class Recording:
         """In seconds; 0 where nothing was served."""
         if not self.latencies:
             return 0.0
-        return self.latencies[min(len(self.latencies) - 1, int(quantile * len(self.latencies)))]
+        return self.latencies[max(0, math.ceil(quantile * len(self.latencies)) - 1)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,12 +115,12 @@ def _clean(lines: Sequence[str], before: float) -> tuple[list[float], list[float
     two_each = all(map(_IS_ONE, map(str.count, lines, repeat(","))))
     ordered = all(map(le, chain((before,), arrivals), arrivals))
     # A sum is no number if one of them is none.
-    fine = two_each and ordered and arrivals[-1] <= _LATEST and isfinite(sum(arrivals))
+    fine = two_each and ordered and arrivals[-1] <= _LATEST and math.isfinite(sum(arrivals))
     return (arrivals, durations) if fine and _are_durations(durations) else None
 
 
 def _are_durations(values: Sequence[float]) -> bool:
-    return isfinite(sum(values)) and min(values) >= 0 and max(values) <= _LATEST
+    return math.isfinite(sum(values)) and min(values) >= 0 and max(values) <= _LATEST
 
 
 def _checked(

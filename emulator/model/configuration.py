@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 DEFAULT_PORT = 8080
+MOST_CONCURRENCY = 200  # App Runner's bound for MaxConcurrency
 
 
 class HealthProtocol(StrEnum):

@@ -37,6 +37,11 @@ def test_every_combination_is_a_row_and_a_setting_of_the_document(trace):
     narrow = found["Settings"][tried.index((1, 1, None))]
     assert narrow["Queued"] > 0 < narrow["Starts"]
     assert narrow["Latency"]["P99"] > 0.5
+    some = simulated(trace, "--min-size", "1,3", "--max-size", "2,4")
+    assert (len(some.stdout.splitlines()), some.stderr) == (
+        6,
+        "Left out: --min-size 3 is above --max-size 2.\n",
+    )
     text = simulated(trace, *options).stdout.splitlines()
     assert text[1] == "MAX 25, SIZE 1 vCPU/2 GB, FREEZE 10 s"
     assert text[2].split()[:2] == ["MIN", "CONCURRENCY"]
@@ -79,13 +84,17 @@ def test_a_real_run_is_shown_beside_its_replay(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--min-size", "3", "--max-size", "2"], "--min-size is above --max-size."),
+        (["--min-size", "3", "--max-size", "2"], "--min-size 3 is above --max-size 2."),
         (["--min-size", "0"], "'0' is not a whole number above 0."),
         (["--max-concurrency", "1,x"], "'x' is not a whole number above 0."),
+        (["--max-concurrency", "100,201"], "MaxConcurrency is at most 200, not 201."),
+        (["--min-size", "99999999999"], "'99999999999' is more instances than can be simulated"),
+        (["--max-size", "99999"], "'99999' is more instances than can be simulated, 60000."),
         (["--scale-to-zero-after", "-1"], "'-1' is not a number of seconds above 0, or off."),
         (["--cpu", "1", "--memory", "8"], "App Runner has no 1 vCPU with 8 GB."),
         (["--cpu", "3"], "App Runner has no 3 vCPU"),
         (["--plot", "x.pdf"], "ends in .svg or .png, not x.pdf"),
+        (["--plot", "no/where.svg"], "--plot: there is no directory no."),
         (["--service", "shop"], "a table has no services"),
         (["--timeline", "x.json"], "a table tells no time of day"),
         (["--min-size", ",".join(map(str, range(1, 26))), "--max-concurrency", "1,2,3,4,5"], "125"),
@@ -95,6 +104,11 @@ def test_settings_that_cannot_be_are_usage_errors(trace, arguments, message):
     result = simulated(trace, *arguments)
     assert result.exit_code == 2
     assert message in result.stderr
+
+
+def test_a_table_may_come_from_a_spreadsheet(trace):
+    trace.write_bytes(b"\xef\xbb\xbf" + trace.read_bytes().replace(b"\n", b"\r\n"))
+    assert simulated(trace).stdout.startswith("100 requests in 9.9 s;")
 
 
 def test_a_trace_that_cannot_be_is_named_by_file_and_line(tmp_path):

@@ -90,6 +90,15 @@ def test_the_file_stays_within_its_limit(tmp_path):
     assert numbers == list(range(100 - len(numbers), 100))
 
 
+async def test_moments_in_the_file_are_those_that_are_shown_and_lengths_are_real():
+    written = []
+    log = AccessLog(write=written.append, shown=lambda at: Epoch(at + 36_000))
+    log.record(_entry(5)._replace(seconds=0.25))
+    await log.flush()
+    (line,) = map(json.loads, written)
+    assert (line["time"], line["duration_ms"]) == (36_005, 250)
+
+
 async def test_under_pressure_the_file_gets_a_sample_and_the_rest_is_counted():
     written = []
     log = AccessLog(write=written.append)

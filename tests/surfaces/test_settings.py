@@ -239,6 +239,7 @@ def test_only_what_builds_and_the_engine_need_of_the_environment_is_kept():
         ("[pace]\nmode = 'slow'", ':2 (pace.mode): expected "fast" or "realistic", not "slow"'),
         ("[upstream]\nurl = 'x'", ":2 (upstream.url): expected an address"),
         ("[secrets]\ndb = { variable = 'X' }", ":2 (secrets.db): expected { value = "),
+        ("[pace]\nspeed = 1e9", ":2 (pace.speed): expected 86400 (a day per second) at most"),
         ("[pace]\nspeed = 0", ":2 (pace.speed): expected a number above 0, not 0"),
         ("[quotas]\nservices = 0", ":2 (quotas.services): expected a whole number above 0, not 0"),
         ("[quotas]\nservices = 1.5", ":2 (quotas.services): expected a whole number above 0"),

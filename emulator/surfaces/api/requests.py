@@ -8,6 +8,7 @@ from typing import Any
 
 from emulator.decisions.image_names import may_deploy_automatically
 from emulator.model.configuration import (
+    MOST_CONCURRENCY,
     SIZES,
     AutoScaling,
     CodeSource,
@@ -110,10 +111,14 @@ def scaling(members: Members, current: AutoScaling) -> AutoScaling:
         min_size=members.get("MinSize", current.min_size),
         max_size=members.get("MaxSize", current.max_size),
     )
-    if not 1 <= wanted.max_concurrency <= 200:  # noqa: PLR2004 - App Runner's bounds
-        raise InvalidRequestException("MaxConcurrency must be from 1 to 200.")
+    if not 1 <= wanted.max_concurrency <= MOST_CONCURRENCY:
+        raise InvalidRequestException(
+            f"MaxConcurrency must be from 1 to {MOST_CONCURRENCY}, not {wanted.max_concurrency}."
+        )
     if not 1 <= wanted.min_size <= wanted.max_size:
-        raise InvalidRequestException("MinSize must be from 1 to MaxSize.")
+        raise InvalidRequestException(
+            f"MinSize must be from 1 to MaxSize, which is {wanted.max_size}; it is {wanted.min_size}."
+        )
     return wanted
 
 

@@ -66,7 +66,7 @@ class Counters:
 
 class AccessLog:
     """`write` takes whole lines, in a thread; without it there is no file. `name_of` says how a
-    service is called in it.
+    service is called in it, `shown` which moment is shown for one of the machine's.
     """
 
     def __init__(
@@ -75,6 +75,7 @@ class AccessLog:
         remember: int = 1000,
         write: Callable[[bytes], None] | None = None,
         name_of: Callable[[ServiceId], str] = str,
+        shown: Callable[[Epoch], Epoch] = Epoch,
     ) -> None:
         self.dropped = 0  # requests that the file lacks
         self._recent: deque[AccessEntry] = deque(maxlen=remember)
@@ -82,6 +83,7 @@ class AccessLog:
         self._counters: dict[ServiceId | None, Counters] = {}
         self._write = write
         self._name_of = name_of
+        self._shown = shown
 
     def record(self, entry: AccessEntry) -> None:
         self._recent.append(entry)
@@ -132,7 +134,7 @@ class AccessLog:
         self, entries: list[AccessEntry], names: Mapping[ServiceId | None, str | None]
     ) -> None:
         assert self._write is not None  # noqa: S101 - `flush` has looked
-        self._write(b"".join(line(entry, names[entry.service]) for entry in entries))
+        self._write(b"".join(line(e, names[e.service], at=self._shown(e.at)) for e in entries))
 
 
 def _sampled(entries: deque[AccessEntry], most: int) -> list[AccessEntry]:
@@ -141,14 +143,14 @@ def _sampled(entries: deque[AccessEntry], most: int) -> list[AccessEntry]:
     return list(entries)[::step]
 
 
-def line(entry: AccessEntry, name: str | None) -> bytes:
-    """One request as a line of JSON; times in milliseconds but `time`, in epoch seconds.
+def line(entry: AccessEntry, name: str | None, *, at: Epoch) -> bytes:
+    """One request as a line of JSON; times in milliseconds but `time`, in epoch seconds: `at`.
 
     Written out, not by way of a dictionary: its thread takes time from the request path.
     """
     reason = f', "reason": {_quoted(entry.reason)}' if entry.reason else ""
     return (
-        f'{{"time": {entry.at:.6f}, "service": {_quoted_or_null(name)}, '
+        f'{{"time": {at:.6f}, "service": {_quoted_or_null(name)}, '
         f'"method": {_quoted(entry.method)}, "path": {_quoted(entry.path)}, '
         f'"status": {entry.status}, "duration_ms": {entry.seconds * 1000:.3f}, '
         f'"queue_ms": {entry.queued * 1000:.3f}, "upstream_ms": {entry.upstream * 1000:.3f}, '
