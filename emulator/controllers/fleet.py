@@ -19,7 +19,7 @@ from emulator.decisions.cold_start import Birth, Phase
 from emulator.decisions.health import Streak, back_off
 from emulator.model.errors import EngineError, EngineUnavailableError
 from emulator.model.identifiers import Epoch, InstanceId, RevisionId
-from emulator.model.instance import ContainerState, Health, Instance, ObservedInstance
+from emulator.model.instance import RUNS, ContainerState, Health, Instance, ObservedInstance
 from emulator.model.revision import Revision
 from emulator.model.settings import Limits, Pace
 from emulator.ports import Ports
@@ -428,7 +428,7 @@ class Fleet:
     def watch(self) -> None:
         """Give every running instance its health checks."""
         for instance in self._view.values():
-            running = instance.state in {ContainerState.RUNNING, ContainerState.FROZEN}
+            running = instance.state in RUNS
             vitals = self._vitals.setdefault(instance.id, Vitals())
             if running and not vitals.draining and instance.id not in self._watched:
                 self._watch(instance, vitals)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from emulator.model.errors import StoreError
 from emulator.model.identifiers import Epoch, InstanceId, RevisionId, ServiceId
-from emulator.model.instance import ContainerState, ObservedInstance
+from emulator.model.instance import RUNS, ObservedInstance
 from emulator.model.revision import Revision
 from emulator.model.usage import Meter as Metered, UsageInterval
 from emulator.ports import Clock, Heartbeat, PolicyClock, Store
@@ -271,4 +271,4 @@ def _nobody(services: frozenset[ServiceId], fell_asleep: Epoch, woke: Epoch) -> 
 
 
 def _runs(instance: ObservedInstance) -> bool:
-    return instance.state in {ContainerState.RUNNING, ContainerState.FROZEN}
+    return instance.state in RUNS

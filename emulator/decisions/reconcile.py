@@ -548,10 +548,14 @@ def _surplus(s: Situation, wanted: Mapping[RevisionId, tuple[Revision, int]]) ->
         if revision is not s.serving and (revision is s.target or revision is s.candidate):
             continue
         mine = [i for i in _of(s, revision) if i.id not in s.busy]
-        # Those that are not needed most: not serving, then resting longest.
-        order = sorted(mine, key=lambda i: (i.health is Health.HEALTHY, i.in_flight, i.id))
-        for i in order[: max(0, len(mine) - count)]:
+        surplus = len(mine) - count
+        for i in sorted(mine, key=_need)[:surplus] if surplus > 0 else ():
             yield Drain(i.id, "scaled in" if count else "scaled to zero")
+
+
+def _need(i: Instance) -> tuple[bool, int, float, InstanceId]:
+    """Least for those that do not serve yet, then for those that have rested longest."""
+    return i.health is Health.HEALTHY, i.in_flight, i.idle_since or 0.0, i.id
 
 
 def _strangers(s: Situation, wanted: Mapping[RevisionId, tuple[Revision, int]]) -> Iterable[Action]:
@@ -636,13 +640,13 @@ def _freezes(s: Situation, wanted: Mapping[RevisionId, tuple[Revision, int]]) ->
 
 def _may_freeze(s: Situation, i: Instance) -> bool:
     return (
-        s.serving is not None
+        i.idle_since is not None
+        and s.serving is not None
         and i.revision == s.serving.id
         and i.observed.state is ContainerState.RUNNING
         and i.health is Health.HEALTHY
         and not i.draining
         and i.id not in s.busy
-        and i.idle_since is not None
     )
 
 

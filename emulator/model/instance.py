@@ -53,6 +53,9 @@ class Exit:
         return "out of memory" if self.out_of_memory else f"exit code {self.code}"
 
 
+RUNS = frozenset({ContainerState.RUNNING, ContainerState.FROZEN})  # has a process
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedInstance:
     """One instance as the engine shows it; a standby has no revision yet."""
@@ -116,7 +119,7 @@ class Instance:
 
     @property
     def runs(self) -> bool:
-        return self.observed.state in {ContainerState.RUNNING, ContainerState.FROZEN}
+        return self.observed.state in RUNS
 
     @property
     def state(self) -> InstanceState:

@@ -99,6 +99,11 @@ class TestSteadyState:
         wanted = actions(service(revision=R1), busy, OLD, STANDBY, serving=R1)
         assert wanted == (Drain(OLD.id, "scaled in"),)
 
+    def test_of_instances_at_rest_the_one_that_has_rested_longest_goes(self):
+        rested = [instance(f"i{s}", R1, idle_since=NOW - s) for s in (5, 9, 1)]
+        wanted = actions(service(revision=R1), *rested, STANDBY, serving=R1, size=2)
+        assert wanted == (Drain(rested[1].id, "scaled in"),)
+
     def test_scales_to_zero_and_keeps_the_standby(self):
         wanted = actions(service(revision=R1), OLD, STANDBY, serving=R1, size=0)
         assert wanted == (Drain(OLD.id, "scaled to zero"),)

@@ -16,7 +16,7 @@ from emulator.drivers.docker.labels import FINGERPRINT, INSTANCE, PORT, ROLE, SE
 from emulator.drivers.docker.records import Record
 from emulator.drivers.docker.sandbox import attachment_of, endpoint_of
 from emulator.model.identifiers import Epoch, InstanceId, RevisionId, ServiceId
-from emulator.model.instance import ContainerState, Endpoint, Exit, ObservedInstance
+from emulator.model.instance import RUNS, ContainerState, Endpoint, Exit, ObservedInstance
 
 LOST_SANDBOX: Final = Exit(code=255)
 _NEVER: Final = "0001-"
@@ -129,7 +129,7 @@ def observed(
     """One instance as it is."""
     state, end = _state(parts, record, known, frozen=frozen)
     started = state is not ContainerState.CREATED
-    runs = state in {ContainerState.RUNNING, ContainerState.FROZEN}
+    runs = state in RUNS
     return ObservedInstance(
         id=parts.instance,
         service=parts.service,

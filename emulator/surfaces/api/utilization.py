@@ -7,11 +7,10 @@ from contextlib import suppress
 from emulator.controllers.platform import Platform
 from emulator.model.errors import EngineError
 from emulator.model.identifiers import InstanceId
-from emulator.model.instance import ContainerState, Instance
+from emulator.model.instance import RUNS, Instance
 from emulator.model.service import Service
 from emulator.model.usage import Consumption
 
-_THERE = frozenset({ContainerState.RUNNING, ContainerState.FROZEN})
 _UNITS = 1024  # of CPU in a vCPU
 _MEGABYTE = 2**20
 _HELP = "as the metric {} of AWS/AppRunner: percent of what instances have, their mean"
@@ -36,7 +35,7 @@ class Utilization:
         """Each running instance's share of its CPU and of its memory."""
         worker = self._platform.worker(service.id)
         instances = () if worker is None else worker.instances()
-        running = [i for i in instances if i.observed.state in _THERE]
+        running = [i for i in instances if i.observed.state in RUNS]
         size = (service.serving or service.configuration).size
         used, taken = [], []
         for instance, found in zip(
