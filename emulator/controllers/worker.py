@@ -72,6 +72,7 @@ class Worker:
         self._fleet = Fleet(ledger, self.balancer, equipment, self.poke)
         self.balancer.cold_start = self._fleet.tell_start
         self.balancer.refused = self._note_refusal
+        self._refusal: Refusal | None = None  # the last of those that are still to be told
         self._refusals = 0
         self._refusals_told = float("-inf")
         self._deployer = deployer
@@ -115,12 +116,24 @@ class Worker:
 
     def _note_refusal(self, refusal: Refusal) -> None:
         """For the balancer: told at once, and then once a minute at most."""
-        self._refusals += 1
+        if self.balancer.door is Door.OPEN:
+            self._refusals += 1
+            self._refusal = refusal
+            if self._refusals == 1:
+                self.poke()
+
+    async def _tell_of_refusals(self) -> tuple[float, ...]:
+        """Seconds until those that came since the last line are to be told, if there are any."""
+        if self._refusal is None:
+            return ()
         now = self._machine.steady()
-        if now - self._refusals_told >= REFUSALS_EVERY and self.balancer.door is Door.OPEN:
-            told = narration.refused(refusal.status, refusal.reason, self._refusals)
-            self._refusals, self._refusals_told = 0, now
-            self._fleet.jobs.beside(self.ledger.say(told))
+        left = self._refusals_told + REFUSALS_EVERY - now
+        if left > 0:
+            return (left,)
+        told = narration.refused(self._refusal.status, self._refusal.reason, self._refusals)
+        self._refusal, self._refusals, self._refusals_told = None, 0, now
+        await self.ledger.say(told)
+        return ()
 
     @property
     def last_start(self) -> Start | None:
@@ -180,12 +193,13 @@ class Worker:
         for instance, why in self.balancer.trouble():
             if not fleet.crashes.loop:
                 await self.ledger.say(narration.set_aside(instance, why))
+        to_tell = await self._tell_of_refusals()
         self.balancer.serve(self._door())
         fleet.watch()
         dues = [d for d in (plan.due, size_due) if d is not None]
         self._due = min(dues, default=None)
         resync = fleet.observed_at + RESYNC - self._machine.steady()
-        waits = [resync, *((due - now) / self._clock.speed for due in dues)]
+        waits = [resync, *to_tell, *((due - now) / self._clock.speed for due in dues)]
         return max(0.001, min(waits))
 
     def _situation(self, now: Epoch, size: int) -> Situation:

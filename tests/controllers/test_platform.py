@@ -314,10 +314,13 @@ class TestScaling:
         for _ in range(3):
             with pytest.raises(Refused):
                 await balancer(emulator).acquire(within=25)
-        await machine.clock.sleep(1)
+        first = "Refused a request with 429: every instance was busy for 25 seconds."
+        assert [e for e in await emulator.events() if "Refused" in e] == [first]
+        await machine.clock.sleep(15)  # nothing has to happen for the others to be told
         lease.release()
         assert [e for e in await emulator.events() if "Refused" in e] == [
-            "Refused a request with 429: every instance was busy for 25 seconds.",
+            first,
+            "Refused 2 requests with 429: every instance was busy for 25 seconds.",
         ]
 
     async def test_probes_neither_wake_nor_count_and_a_long_answer_keeps_it_active(
