@@ -18,18 +18,21 @@ class ReplayMeters:
 
     `memory_seconds` and `cpu_seconds` are as they are charged: whole, per stretch, of instances
     that have ended. `instance_time` and `active_time` are exact. `shortfall` is the instance time
-    by which there was less than MinSize. `timeline`: from each moment on so many instances.
+    by which there was less than MinSize, `busy_time` the time in which any was active. `timeline`: from each moment on so many instances.
     """
 
     __slots__ = (
         "_active",
         "_begin",
+        "_busy",
+        "_busy_since",
         "_charged_from",
         "_charged_to",
         "_min_size",
         "_quiet",
         "_there",
         "active_time",
+        "busy_time",
         "cpu_seconds",
         "instance_time",
         "memory_seconds",
@@ -41,7 +44,8 @@ class ReplayMeters:
     def __init__(self, min_size: int) -> None:
         self.timeline: list[tuple[int, int]] = [(0, 0)]
         self.memory_seconds = self.cpu_seconds = 0
-        self.instance_time = self.active_time = self.shortfall = 0
+        self.instance_time = self.active_time = self.busy_time = self.shortfall = 0
+        self._busy = self._busy_since = 0
         self.most = 0
         self._min_size = min_size
         self._there: set[int] = set()
@@ -67,6 +71,9 @@ class ReplayMeters:
 
     def activate(self, instance: int, at: int) -> None:
         self._active[instance] = at
+        if not self._busy:
+            self._busy_since = at
+        self._busy += 1
         end = self._charged_to[instance]
         if at <= end or at < self._quiet[instance] + SHORTEST_GAP:
             return
@@ -77,6 +84,9 @@ class ReplayMeters:
     def deactivate(self, instance: int, at: int) -> None:
         self.active_time += at - self._active[instance]
         self._active[instance] = -1
+        self._busy -= 1
+        if not self._busy:
+            self.busy_time += at - self._busy_since
         self._quiet[instance] = at
         self._charged_to[instance] = max(self._charged_to[instance], at)
 

@@ -501,7 +501,7 @@ class _World:
                 task_memory=memory * tasks,
                 task_cpu=cpu * tasks,
                 balancer=lasted,
-                busy=lasted,
+                busy=_exact(meters.busy_time),
                 function_memory=memory * _exact(meters.active_time),
                 requests=Decimal(requests),
             ),

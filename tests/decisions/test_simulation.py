@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 
 from emulator.decisions import simulation
 from emulator.decisions.admission import pick
-from emulator.decisions.metering import quantities
+from emulator.decisions.metering import merged, quantities
 from emulator.decisions.replay import Setting, Tempo, Trace
 from emulator.decisions.replay_meters import SECOND, ReplayMeters
 from emulator.decisions.simulation import simulate
@@ -201,7 +201,7 @@ moments = st.lists(st.floats(0.0, 200.0), min_size=2, max_size=12, unique=True)
 def test_the_meters_are_those_of_the_bill(drawn):
     """The first and last moment of each are its life, those between them its activations."""
     meters, usage = ReplayMeters(1), []
-    steps = []
+    steps, exactly = [], []
     for number, times in enumerate(drawn):
         micro = sorted({round(t * SECOND) for t in times})
         if len(micro) < 2:
@@ -212,12 +212,15 @@ def test_the_meters_are_those_of_the_bill(drawn):
         stretches = list(zip(between[::2], between[1::2], strict=False))
         for start, stop in stretches:
             steps += [(start, number, meters.activate), (stop, number, meters.deactivate)]
+        exactly += [span(Meter.ACTIVE, number, *each) for each in stretches]
         usage += [span(Meter.ACTIVE, number, *each) for each in without_short_gaps(stretches)]
     for at, number, do in sorted(steps, key=lambda step: step[0]):
         do(number, at)
     meters.close(200 * SECOND)
     found = quantities(usage, Epoch(1000.0))
     assert (meters.memory_seconds * 2, meters.cpu_seconds) == (found.memory, found.cpu)
+    busy = sum(end - start for start, end in merged(exactly, Epoch(1000.0)))
+    assert meters.busy_time / SECOND == pytest.approx(busy, abs=1e-3)
 
 
 def without_short_gaps(stretches):
