@@ -18,10 +18,11 @@ def show(bill: Mapping[str, Any]) -> None:
             line["Unit"],
             f"{float(line['UnitPrice']):g}",
             _amount(line["Amount"]),
+            line.get("Why", ""),
         )
         for line in bill["Lines"]
     ]
-    terminal.table(("METER", "QUANTITY", "UNIT", "PRICE", currency), rows)
+    terminal.table(("METER", "QUANTITY", "UNIT", "PRICE", currency, "WHY"), rows)
     total = click.style(f"{_amount(bill['Total'])} {currency}", bold=True)
     click.echo(f"Total in {bill['Region']}: {total}")
     if month := bill.get("Month"):

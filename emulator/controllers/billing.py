@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from emulator.controllers.ledger import Ledger
-from emulator.decisions import cost, focus
+from emulator.decisions import bill_words, cost, focus
 from emulator.decisions.cost import MONTH, Bill, Billable
 from emulator.decisions.metering import (
     SHORTEST_ACTIVE,
@@ -51,7 +51,13 @@ class Journal:
         month = self.billable.times(MONTH / observed)
         # An activation is charged for a minute, seen or not: it does not come again before that.
         minutes = observed / max(observed, Decimal(SHORTEST_ACTIVE))
-        return replace(month, cpu=month.cpu * minutes, zero_cpu=month.zero_cpu * minutes)
+        return replace(
+            month,
+            cpu=month.cpu * minutes,
+            zero_cpu=month.zero_cpu * minutes,
+            charged_time=month.charged_time * minutes,
+            stretches=month.stretches * minutes,
+        )
 
 
 async def journals(
@@ -96,7 +102,7 @@ def bill_of(found: Sequence[Journal], prices: PriceList, region: str) -> Bill:
 def month_of(found: Sequence[Journal], prices: PriceList, region: str) -> Bill:
     """The bill of a month in which all these services go on as they did."""
     longest = max((each.observed for each in found), default=0.0)
-    note = f"a month of 30 days at the pattern observed in {_lasted(longest)}"
+    note = f"a month of 30 days at the pattern observed in {bill_words.lasted(longest)}"
     return cost.noted(_bill(found, prices, region, lambda journal: journal.month), note)
 
 
@@ -136,10 +142,3 @@ def _automatic(operations: tuple[Operation, ...], since: Epoch) -> tuple[Epoch, 
         if not due or at >= due[-1] + MONTH:
             due.append(at)
     return tuple(due)
-
-
-def _lasted(seconds: float) -> str:
-    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} seconds"

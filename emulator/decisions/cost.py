@@ -9,14 +9,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 
+from emulator.decisions import bill_words
 from emulator.decisions.metering import (
     SHORTEST_ACTIVE,
+    Charge,
     Floor,
-    Quantities,
     Span,
+    charges,
     gigabytes,
     merged,
     quantities,
+    total,
     vcpus,
     without,
 )
@@ -42,12 +45,15 @@ _PRICED: Mapping[str, str] = {  # a line's meter -> its price in a sheet
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """`amount` is `quantity` times `unit_price`."""
+    """`amount` is `quantity` times `unit_price`; `why` says what the quantity comes from, of lines
+    that are App Runner's.
+    """
 
     meter: str
     quantity: Decimal
     unit: str
     unit_price: Decimal
+    why: str = ""
 
     @property
     def amount(self) -> Decimal:
@@ -94,6 +100,10 @@ class Billable:
     `task_…`: Fargate's always-on tasks; `balancer` is their load balancer's time and `busy` its
     time with requests. `function_memory`: Lambda's. `applications` counts automatic deployment's
     monthly fees.
+
+    For the sentences: instances were provisioned for `instance_time`, `kept_time` of it only in
+    App Runner's bill; they were active for `active_time`, charged as `charged_time` in so many
+    `stretches`; `builds` counts.
     """
 
     memory: Decimal = NONE
@@ -108,6 +118,12 @@ class Billable:
     function_memory: Decimal = NONE
     requests: Decimal = NONE
     applications: Decimal = NONE
+    instance_time: Decimal = NONE
+    kept_time: Decimal = NONE
+    active_time: Decimal = NONE
+    charged_time: Decimal = NONE
+    stretches: Decimal = NONE
+    builds: Decimal = NONE
 
     def __add__(self, other: "Billable") -> "Billable":
         names = [f.name for f in fields(self)]
@@ -171,22 +187,36 @@ def billable(
     asleep: Sequence[Span] = (),
 ) -> Billable:
     """One service's until `now`; the machine was `asleep` meanwhile."""
-    charged, used = quantities(intervals, now, floors=floors), quantities(intervals, now)
-    active = [each for each in intervals if each.meter is Meter.ACTIVE]
+    charged = list(charges(intervals, now, floors=floors))
+    by_meter = {meter: [each for each in charged if each.meter is meter] for meter in Meter}
+    memory, active = by_meter[Meter.PROVISIONED], by_meter[Meter.ACTIVE]
+    active_time, function_memory = _active(intervals, now)
     there = _there(intervals, now, floors, asleep)
     task_memory, task_cpu = _tasks(intervals, floors, there)
+    charged_for, used = total(charged), quantities(intervals, now)
+    serving = [each for each in intervals if each.meter is Meter.ACTIVE]
     return Billable(
-        memory=charged.memory,
-        cpu=charged.cpu,
-        build=charged.build,
+        memory=charged_for.memory,
+        cpu=charged_for.cpu,
+        build=charged_for.build,
         zero_memory=used.memory,
         zero_cpu=used.cpu,
         task_memory=task_memory,
         task_cpu=task_cpu,
         balancer=there,
-        busy=_exactly(sum(end - start for start, end in merged(active, now))),
-        function_memory=_active_memory(active, now),
+        busy=_exactly(sum(end - start for start, end in merged(serving, now))),
+        function_memory=function_memory,
+        instance_time=_seconds(memory),
+        kept_time=_seconds(each for each in memory if each.instance is None),
+        active_time=active_time,
+        charged_time=_seconds(active),
+        stretches=Decimal(len(active)),
+        builds=Decimal(len(by_meter[Meter.BUILD])),
     )
+
+
+def _seconds(found: Iterable[Charge]) -> Decimal:
+    return Decimal(sum(each.seconds for each in found))
 
 
 def _there(
@@ -241,6 +271,10 @@ def estimate(pattern: Pattern, prices: Prices, *, automatic: int = 0) -> Bill:
         busy=pattern.active_hours * days,
         function_memory=memory * active,
         applications=Decimal(automatic),
+        instance_time=(provisioned + burst * pattern.active_hours) * days,
+        active_time=active,
+        charged_time=pattern.active_instances * charged_hours * days,
+        stretches=pattern.activations * pattern.active_instances * pattern.hours / HOURS_PER_DAY,
     )
     return priced(used, prices)
 
@@ -268,9 +302,13 @@ def _merged(lines: Iterable[Line]) -> tuple[Line, ...]:
     for line in lines:
         key = (line.meter, line.unit_price)
         there = sums.get(key)
-        quantity = line.quantity + (there.quantity if there else NONE)
-        sums[key] = replace(line, quantity=quantity)
+        sums[key] = _sum(there, line) if there else line
     return tuple(sums.values())
+
+
+def _sum(one: Line, other: Line) -> Line:
+    why = "; and ".join(each.why for each in (one, other) if each.why)
+    return replace(one, quantity=one.quantity + other.quantity, why=why)
 
 
 def noted(bill: Bill, *notes: str) -> Bill:
@@ -280,9 +318,14 @@ def noted(bill: Bill, *notes: str) -> Bill:
 
 def priced(used: Billable, prices: Prices) -> Bill:
     """The bill of what is billable."""
-    charged = Quantities(memory=used.memory, cpu=used.cpu, build=used.build)
-    to_zero = Quantities(memory=used.zero_memory, cpu=used.zero_cpu, build=used.build)
-    lines = _lines(charged, used.applications, prices.app_runner)
+    to_zero = replace(
+        used,
+        memory=used.zero_memory,
+        cpu=used.zero_cpu,
+        instance_time=used.instance_time - used.kept_time,
+        kept_time=NONE,
+    )
+    lines = _lines(used, prices.app_runner)
     return Bill(
         region=prices.region,
         sheets=(prices.app_runner,),
@@ -296,7 +339,7 @@ def priced(used: Billable, prices: Prices) -> Bill:
             ),
             Alternative(
                 name="App Runner with scale-to-zero",
-                lines=_lines(to_zero, used.applications, prices.app_runner),
+                lines=_lines(to_zero, prices.app_runner),
                 note="no instance is charged while none is needed; App Runner itself cannot",
             ),
             _fargate(used, prices),
@@ -318,16 +361,28 @@ def _notes(prices: Prices, lines: Sequence[Line]) -> tuple[str, ...]:
     return (f"the price of {what} in {prices.region} is not known: {FALLBACK_REGION}'s is used",)
 
 
-def _lines(used: Quantities, applications: Decimal, prices: Sheet) -> tuple[Line, ...]:
+def _lines(used: Billable, prices: Sheet) -> tuple[Line, ...]:
     """Memory and vCPU always, the others where there are any."""
     amounts = {
         PROVISIONED: (used.memory / HOUR, "GB-hours"),
         ACTIVE: (used.cpu / HOUR, "vCPU-hours"),
         BUILD: (used.build / MINUTE, "minutes"),
-        AUTOMATIC: (applications, "application-months"),
+        AUTOMATIC: (used.applications, "application-months"),
+    }
+    why = {
+        PROVISIONED: bill_words.provisioned(used.instance_time, used.kept_time),
+        ACTIVE: bill_words.active(used.active_time, used.charged_time, used.stretches),
+        BUILD: bill_words.build(used.build, used.builds),
+        AUTOMATIC: bill_words.automatic_deployment(used.applications),
     }
     return tuple(
-        Line(meter=meter, quantity=quantity, unit=unit, unit_price=prices[_PRICED[meter]])
+        Line(
+            meter=meter,
+            quantity=quantity,
+            unit=unit,
+            unit_price=prices[_PRICED[meter]],
+            why=why[meter],
+        )
         for meter, (quantity, unit) in amounts.items()
         if quantity or meter in {PROVISIONED, ACTIVE}
     )
@@ -390,16 +445,18 @@ def _total(lines: Iterable[Line]) -> Decimal:
     return sum((line.amount for line in lines), NONE)
 
 
-def _active_memory(active: Sequence[UsageInterval], now: Epoch) -> Decimal:
-    """GB-seconds of active instances, to the millisecond and without a minimum, as Lambda."""
-    total = NONE
+def _active(intervals: Sequence[UsageInterval], now: Epoch) -> tuple[Decimal, Decimal]:
+    """Seconds and GB-seconds of active instances, to the millisecond and without a minimum."""
+    time = memory = NONE
     by_instance: dict[object, list[UsageInterval]] = {}
-    for each in active:
-        by_instance.setdefault(each.instance, []).append(each)
+    for each in intervals:
+        if each.meter is Meter.ACTIVE:
+            by_instance.setdefault(each.instance, []).append(each)
     for group in by_instance.values():
-        seconds = sum(end - start for start, end in merged(group, now))
-        total += gigabytes(group[0].memory) * _exactly(seconds)
-    return total
+        seconds = _exactly(sum(end - start for start, end in merged(group, now)))
+        time += seconds
+        memory += gigabytes(group[0].memory) * seconds
+    return time, memory
 
 
 def _exactly(seconds: float) -> Decimal:
@@ -438,4 +495,5 @@ def _line(line: Line) -> dict[str, object]:
         "Unit": line.unit,
         "UnitPrice": float(line.unit_price),
         "Amount": float(line.amount),
+        **({"Why": line.why} if line.why else {}),
     }

@@ -73,8 +73,12 @@ def quantities(
     intervals: Iterable[UsageInterval], now: Epoch, *, floors: Sequence[Floor] = ()
 ) -> Quantities:
     """What is metered of them until `now`: the sum of `charges`."""
+    return total(charges(intervals, now, floors=floors))
+
+
+def total(found: Iterable[Charge]) -> Quantities:
     sums = dict.fromkeys(Meter, Decimal(0))
-    for charge in charges(intervals, now, floors=floors):
+    for charge in found:
         sums[charge.meter] += charge.quantity
     return Quantities(
         memory=sums[Meter.PROVISIONED], cpu=sums[Meter.ACTIVE], build=sums[Meter.BUILD]

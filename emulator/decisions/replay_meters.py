@@ -17,7 +17,7 @@ class ReplayMeters:
     """Instances are numbers from 0 on, used again when an instance has ended.
 
     `memory_seconds` and `cpu_seconds` are as they are charged: whole, per stretch, of instances
-    that have ended. `instance_time` and `active_time` are exact. `shortfall` is the instance time
+    that have ended; `stretches` counts the active ones. `instance_time` and `active_time` are exact. `shortfall` is the instance time
     by which there was less than MinSize, `busy_time` the time in which any was active. `timeline`: from each moment on so many instances.
     """
 
@@ -38,12 +38,13 @@ class ReplayMeters:
         "memory_seconds",
         "most",
         "shortfall",
+        "stretches",
         "timeline",
     )
 
     def __init__(self, min_size: int) -> None:
         self.timeline: list[tuple[int, int]] = [(0, 0)]
-        self.memory_seconds = self.cpu_seconds = 0
+        self.memory_seconds = self.cpu_seconds = self.stretches = 0
         self.instance_time = self.active_time = self.busy_time = self.shortfall = 0
         self._busy = self._busy_since = 0
         self.most = 0
@@ -80,6 +81,7 @@ class ReplayMeters:
         self.cpu_seconds += _whole(end - self._charged_from[instance])
         self._charged_from[instance] = at
         self._charged_to[instance] = at + _MINUTE
+        self.stretches += 1
 
     def deactivate(self, instance: int, at: int) -> None:
         self.active_time += at - self._active[instance]

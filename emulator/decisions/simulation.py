@@ -504,6 +504,11 @@ class _World:
                 busy=_exact(meters.busy_time),
                 function_memory=memory * _exact(meters.active_time),
                 requests=Decimal(requests),
+                instance_time=Decimal(kept),
+                kept_time=Decimal(kept - meters.memory_seconds),
+                active_time=_exact(meters.active_time),
+                charged_time=Decimal(meters.cpu_seconds),
+                stretches=Decimal(meters.stretches),
             ),
         )
 

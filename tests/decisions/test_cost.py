@@ -155,6 +155,46 @@ class TestLines:
         assert estimate(pattern(8), US, automatic=1).total == Decimal("26.44")
 
 
+class TestWhy:
+    """Each line of App Runner's bill says what its quantity comes from."""
+
+    @staticmethod
+    def told(found) -> list[str]:
+        return [line.why for line in found.lines]
+
+    def test_a_bill_tells_what_ran_what_min_size_adds_and_what_minutes_fill(self):
+        usage = [run(0, 600), active(0, 10), active(300, 312.4)]
+        build = UsageInterval(service=SERVICE, meter=Meter.BUILD, start=Epoch(0), end=Epoch(90))
+        found = bill([*usage, build], NOW, US, floors=[kept(1, (0, 7200))], automatic=1)
+        assert self.told(found) == [
+            "instances for 2.0 hours in all, 110.0 minutes of them MinSize's that did not run here",
+            "active for 22.4 seconds in all, charged as 2.0 minutes: 2 stretches of a minute at least",
+            "1 build, 90 seconds in all",
+            "1 month of an application that deployed by itself",
+        ]
+        (to_zero, *_) = found.alternatives[1].lines
+        assert to_zero.why == "instances for 10.0 minutes in all"
+
+    def test_an_estimate_tells_it_too(self):
+        assert self.told(estimate(pattern(8), US)) == [
+            "instances for 30.0 days in all",
+            "active for 10.0 days in all, charged as 10.0 days: 30 stretches of a minute at least",
+        ]
+        assert self.told(estimate(pattern(0, paused_hours=Decimal(24)), US)) == [
+            "no instance was there",
+            "no instance was active",
+        ]
+
+    def test_lines_that_are_added_up_keep_both(self):
+        one = priced(Billable(memory=Decimal(7), instance_time=Decimal(3)), US)
+        other = priced(
+            Billable(memory=Decimal(2), instance_time=Decimal(1)), LIST.within("us-east-2")
+        )
+        assert self.told(together([one, other]))[0] == (
+            "instances for 3 seconds in all; and instances for 1 second in all"
+        )
+
+
 class TestRegions:
     def test_tokyo_has_its_own_prices(self):
         found = bill([run(0, HOUR), active(0, HOUR)], NOW, LIST.within("ap-northeast-1"))

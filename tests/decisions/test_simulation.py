@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 
 from emulator.decisions import simulation
 from emulator.decisions.admission import pick
-from emulator.decisions.metering import merged, quantities
+from emulator.decisions.metering import charges, merged, quantities
 from emulator.decisions.replay import Setting, Tempo, Trace
 from emulator.decisions.replay_meters import SECOND, ReplayMeters
 from emulator.decisions.simulation import simulate
@@ -219,6 +219,8 @@ def test_the_meters_are_those_of_the_bill(drawn):
     meters.close(200 * SECOND)
     found = quantities(usage, Epoch(1000.0))
     assert (meters.memory_seconds * 2, meters.cpu_seconds) == (found.memory, found.cpu)
+    activations = [c for c in charges(usage, Epoch(1000.0)) if c.meter is Meter.ACTIVE]
+    assert meters.stretches == len(activations)
     busy = sum(end - start for start, end in merged(exactly, Epoch(1000.0)))
     assert meters.busy_time / SECOND == pytest.approx(busy, abs=1e-3)
 

@@ -316,6 +316,7 @@ def test_operations_tell_the_reason_of_a_failure(tmp_path):
 
 
 LINE = {"Meter": "active", "Quantity": 2, "Unit": "h", "UnitPrice": 0.064, "Amount": 0.128}
+LINE |= {"Why": "active for 2 hours"}
 BILL = {
     "Currency": "USD",
     "Region": "us-east-1",
@@ -332,6 +333,7 @@ def test_cost_shows_the_bill_and_the_same_work_elsewhere(tmp_path):
         assert json.loads(apprunner(tmp_path, "cost", "--json").stdout) == BILL
     assert "Total in us-east-1: 0.128000 USD" in text
     assert "A month as it was in 2 minutes: 3.840000 USD (--month)" in text
+    assert "0.064  0.128000  active for 2 hours" in text
     assert "Fargate      0.500000  always on" in text
     assert fake.queries("GET cost") == [{"service": "hello", "month": "1"}, {}]
 
