@@ -43,7 +43,7 @@ def _length(_: click.Context, __: click.Parameter, value: str) -> Decimal:
     """`30` days or `730h`, as hours."""
     text = value.strip().lower()
     hours = text.removesuffix("h")
-    if not re.fullmatch(_NUMBER, hours):
+    if not re.fullmatch(_NUMBER, hours) or not Decimal(hours):
         raise click.BadParameter(
             f"{value!r} is not a number of days such as 30, or of hours such as 730h."
         )

@@ -40,7 +40,10 @@ def show(found: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _checks(found: Sequence[Mapping[str, Any]]) -> str:
-    """The last health checks, oldest first: one sign each, and what the last failure was."""
+    """The last health checks, oldest first: one sign each, and what the last failure was. Those
+    before the first success are an application that has not started yet.
+    """
     signs = "".join("+" if each["Healthy"] else "-" for each in found)
-    failure = next((f" {c['Detail']}" for c in reversed(found) if not c["Healthy"]), "")
+    since = max(0, signs.find("+"))
+    failure = next((f" {c['Detail']}" for c in reversed(found[since:]) if not c["Healthy"]), "")
     return f"{signs}{failure}"

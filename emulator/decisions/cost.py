@@ -253,7 +253,9 @@ def _tasks(
 def estimate(pattern: Pattern, prices: Prices, *, automatic: int = 0) -> Bill:
     """The bill of a pattern, without running anything."""
     days = pattern.hours * HOUR / HOURS_PER_DAY  # seconds for each hour a day
+    # More than the day cannot be charged: minutes that overlap are one stretch.
     shortest = Decimal(pattern.activations) * int(SHORTEST_ACTIVE) / HOUR
+    shortest = min(shortest, HOURS_PER_DAY - pattern.paused_hours)
     charged_hours = max(pattern.active_hours, shortest) if pattern.active_hours else NONE
     burst = max(0, pattern.active_instances - pattern.min_size)
     provisioned = pattern.min_size * (HOURS_PER_DAY - pattern.paused_hours)

@@ -130,6 +130,11 @@ def test_each_activation_of_a_pattern_costs_a_minute_at_least():
     assert lines(estimate(ten, US))["active"] == Decimal(10) / 60 * Decimal("0.064")
 
 
+def test_activations_cannot_be_charged_for_more_than_the_day():
+    often = day(1, paused=4, activations=5000)
+    assert lines(estimate(often, US))["active"] == 20 * Decimal("0.064")
+
+
 class TestLines:
     def test_every_amount_is_quantity_times_price_and_the_total_their_sum(self):
         build = UsageInterval(service=SERVICE, meter=Meter.BUILD, start=Epoch(0), end=Epoch(90))

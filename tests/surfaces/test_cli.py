@@ -164,6 +164,7 @@ def test_an_estimate_takes_prices_of_ones_own(tmp_path):
         (["--active", "25h/day"], "more than the 24 hours that a day has"),
         (["--active", "8 parsecs"], "'8 parsecs' is not a time per day"),
         (["--active", "8h", "--days", "-1"], "'-1' is not a number of days"),
+        (["--active", "8h", "--days", "0h"], "'0h' is not a number of days"),
         (["--active", "8h", "--cpu", "1024", "--memory", "512"], "no 1 vCPU with 0.5 GB. It has"),
         (["--active", "8h", "--cpu", "2 GB"], "'2 GB' is not a number of vCPU"),
         (["--active", "8h", "--memory", "-2"], "'-2' is not a number of GB"),
@@ -208,6 +209,17 @@ def test_describe_shows_addresses_source_instances_and_deployments(tmp_path):
     ):
         assert part in text
     assert "0.25 vCPU, 0.5 GB per instance" in text
+
+
+@pytest.mark.parametrize(
+    ("signs", "shown"), [("--", "-- no 2"), ("--+", "--+"), ("--+-+", "--+-+ no 4")]
+)
+def test_checks_before_an_application_has_started_are_no_trouble(tmp_path, signs, shown):
+    checks = [{"Healthy": s == "+", "Detail": f"no {n}"} for n, s in enumerate(signs, start=1)]
+    instance = INSTANCE | {"Checks": checks}
+    with fake_emulator(tmp_path, **{"GET services/hello/instances": [instance]}):
+        line = apprunner(tmp_path, "instances", "hello").stdout.splitlines()[1]
+    assert line.endswith(f"  {shown}")
 
 
 def test_what_is_known_of_instances_is_shown(tmp_path):
