@@ -420,8 +420,8 @@ class _World:
         self._ask_by(self._now, TURN)
 
     def _drain(self) -> None:
-        """The one with the fewest requests takes no more."""
-        level = next(level for level in self._levels if level)
+        """One that is frozen, having rested longest, or with the fewest requests takes no more."""
+        level = self._levels[FROZEN] or next(level for level in self._levels if level)
         instance = level[-1]
         self._leave(instance)
         self._routed -= 1

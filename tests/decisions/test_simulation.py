@@ -94,6 +94,12 @@ class TestByHand:
         found = replayed([(0, 1), (20, 1)], setting(freeze_after=5))
         assert sorted(found.latencies) == [1.0, 1.01]
 
+    def test_what_is_frozen_goes_before_what_is_awake(self):
+        pings = [(t, 0.1) for t in range(0, 100, 4)]  # one of two instances stays awake
+        found = replayed([(0, 3), *pings], setting(max_concurrency=1, freeze_after=5), warm=2)
+        assert (found.starts, found.timeline[-1][1]) == (0, 1)
+        assert found.latencies == {0.1: 25, 3.0: 1}  # no thaw
+
     def test_a_request_ends_at_the_services_time_limit(self):
         assert replayed([(0, 500)], setting()).latency(1.0) == 120.0
 
