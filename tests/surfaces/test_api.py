@@ -102,6 +102,7 @@ async def test_settings_reach_the_service_and_stay_when_left_out(client):
         ("hello", {}, "SourceConfiguration is required"),
         ("hello", SOURCE | {"InstanceConfiguration": {"Cpu": "1024", "Memory": "512"}}, "pair"),
         ("hello", SOURCE | {"Tags": {"emulator:freeze-after": "soon"}}, "seconds or 'off'"),
+        ("hello", SOURCE | {"Tags": {"emulator:freeze": "2"}}, "no tag emulator:freeze; it knows"),
         ("hello", SOURCE | {"Emulator": {"AutoScaling": {"MinSize": 9, "MaxSize": 2}}}, "MinSize"),
         ("hello", SOURCE | {"Emulator": {"Env": {"PORT": "1"}}}, "reserved"),
         ("hello", SOURCE | {"HealthCheckConfiguration": {"Interval": 99}}, "from 1 to 20"),

@@ -30,6 +30,7 @@ from emulator.model.errors import InvalidRequestException
 
 Members = Mapping[str, Any]
 RESERVED_PREFIX = "AWSAPPRUNNER"
+EXTENSION_PREFIX = "emulator:"
 NAME_LENGTH = (4, 40)
 MOST_TAGS = 50
 ECR, ECR_PUBLIC = "ECR", "ECR_PUBLIC"
@@ -152,6 +153,12 @@ def extensions(tagged: Mapping[str, str], *, strict: bool = False) -> Extensions
     """
     if strict:
         return Extensions(scale_to_zero_after=None, queue_commits=False, websockets=False)
+    known = (*_TAGS, *_SWITCHES)
+    for tag in tagged:
+        if tag.startswith(EXTENSION_PREFIX) and tag not in known:  # misspelt, it would do nothing
+            raise InvalidRequestException(
+                f"The emulator knows no tag {tag}; it knows {', '.join(sorted(known))}."
+            )
     given = {ours: _seconds(tagged[tag], tag) for tag, ours in _TAGS.items() if tag in tagged}
     if given.get("request_timeout", 0) is None:
         raise InvalidRequestException("The tag emulator:request-timeout needs a number.")
