@@ -100,10 +100,14 @@ def bill_of(found: Sequence[Journal], prices: PriceList, region: str) -> Bill:
 
 
 def month_of(found: Sequence[Journal], prices: PriceList, region: str) -> Bill:
-    """The bill of a month in which all these services go on as they did."""
-    longest = max((each.observed for each in found), default=0.0)
+    """The bill of a month in which these services go on as they did, unless they were deleted."""
+    live = [each for each in found if each.service.live]
+    longest = max((each.observed for each in live), default=0.0)
+    gone = len(found) - len(live)
+    who = "a service that was deleted does" if gone == 1 else f"{gone} deleted services do"
+    left_out = (f"{who} not go on",) if gone else ()
     note = f"a month of 30 days at the pattern observed in {bill_words.lasted(longest)}"
-    return cost.noted(_bill(found, prices, region, lambda journal: journal.month), note)
+    return cost.noted(_bill(live, prices, region, lambda each: each.month), *left_out, note)
 
 
 def _bill(

@@ -87,6 +87,26 @@ async def test_a_deleted_service_costs_nothing_more(emulator):
     assert [a.total for a in after.alternatives] == [a.total for a in before.alternatives]
 
 
+async def test_a_deleted_service_does_not_go_on_for_a_month(emulator):
+    await emulator.platform.create("hello", configuration())
+    await emulator.at_rest()
+    await emulator.platform.delete("hello")
+    await emulator.at_rest()
+    alone = month_of(await read(emulator), LIST, REGION)
+    assert (alone.total, len(alone.notes)) == (0, 2)
+    await emulator.platform.create("hello", configuration())
+    await emulator.at_rest()
+    await emulator.machine.clock.sleep(3600)
+    found = await read(emulator)
+    month = month_of(found, LIST, REGION)
+    assert amounts(month)["provisioned"] == pytest.approx(Decimal(1440), rel=Decimal("0.01"))
+    assert month.notes == (
+        "a service that was deleted does not go on",
+        "a month of 30 days at the pattern observed in 60.0 minutes",
+    )
+    assert len(found) == 2
+
+
 async def test_a_bill_without_services_is_nothing_in_the_emulators_region(emulator):
     found = bill_of(await read(emulator), LIST, "eu-west-1")
     assert (found.total, found.region) == (0, "eu-west-1")
