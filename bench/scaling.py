@@ -24,10 +24,13 @@ RULES = AutoScaling(max_concurrency=100, min_size=1, max_size=25)
 def decisions() -> tuple[float, float]:
     """Seconds for the sizes of all services, and for the whole plans of all."""
     idle = [[float(n + i) for i in range(INSTANCES)] for n in range(SERVICES)]
-    memories = [scaling.Memory(size=INSTANCES, enough=3, since=Epoch(0.0))] * SERVICES
+    needed = tuple((n, Epoch(1030.0 - n)) for n in range(INSTANCES, 0, -1))
+    memories = [scaling.Memory(size=INSTANCES, since=Epoch(0.0), needed=needed)] * SERVICES
     began = time.perf_counter()
     for since, memory in zip(idle, memories, strict=True):
-        load = scaling.Load(demand=2300, idle_since=Epoch(max(since)))
+        load = scaling.Load(
+            demand=2300, idle_since=Epoch(max(since)), needed={23: Epoch(1029.0), 20: Epoch(1030.0)}
+        )
         scaling.decide(Epoch(1030.0), load, scaling=RULES, zero_after=300.0, memory=memory)
     sizes = time.perf_counter() - began
     situation = _situation()

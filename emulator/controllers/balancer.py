@@ -7,8 +7,9 @@ This is the request path: plain mutable counters, no value-style, no HTTP. Every
 import asyncio
 import secrets
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from emulator.decisions.admission import Door, Refusal, give_up, pick, refuse
 from emulator.decisions.cold_start import Birth, Phase, of_instance, of_request
@@ -39,6 +40,15 @@ class Refused(Exception):  # noqa: N818 - an outcome, not a fault
         super().__init__(reason)
         self.status = status
         self.reason = reason
+
+
+class Demand(NamedTuple):
+    """Requests in flight and waiting at their highest, and when so many instances were last needed
+    for them, of each number that was.
+    """
+
+    peak: int
+    needed: Mapping[int, Epoch]
 
 
 class Slot:
@@ -229,6 +239,7 @@ class Balancer:
         self._waiters: OrderedDict[asyncio.Future[Lease | Refused], None] = OrderedDict()
         self._thaws: set[asyncio.Future[None]] = set()
         self._peak = 0
+        self._needed: dict[int, Epoch] = {}
         self._drawn: Slot | None = None
         self._trouble: dict[Slot, str] = {}  # instances that were set aside, not yet told
 
@@ -293,6 +304,7 @@ class Balancer:
 
     def fail_waiting(self, status: int, reason: str) -> None:
         """Refuse every request that waits."""
+        self._note_need(self._clock.now())
         waiters, self._waiters = self._waiters, OrderedDict()
         for waiter in waiters:
             if not waiter.done():
@@ -332,10 +344,12 @@ class Balancer:
         trouble, self._trouble = self._trouble, {}
         return [(slot.instance, why) for slot, why in trouble.items() if slot.routed]
 
-    def peak(self) -> int:
-        """The highest demand (in flight and waiting) since the last reading."""
-        peak, self._peak = self._peak, self.total_in_flight + len(self._waiters)
-        return peak
+    def demand(self) -> Demand:
+        """What requests asked for since the last reading."""
+        self._note_need(self._clock.now())
+        demand = Demand(self._peak, self._needed)
+        self._peak, self._needed = self.total_in_flight + len(self._waiters), {}
+        return demand
 
     # What the request path does.
 
@@ -374,9 +388,10 @@ class Balancer:
 
     def end(self, slot: Slot) -> Epoch:
         """A request has ended that began there: now, as it says."""
+        now = self.last_activity = self._clock.now()
+        self._note_need(now)
         slot.in_flight -= 1
         self.total_in_flight -= 1
-        now = self.last_activity = self._clock.now()
         if slot.failures and not slot.aside:
             slot.failures = 0
         if self._waiters:  # first: an instance that goes straight on was never idle
@@ -414,7 +429,9 @@ class Balancer:
                 handed.release()
             raise
         finally:
-            self._waiters.pop(waiter, None)
+            if waiter in self._waiters:
+                self._note_need(self._clock.now())
+                del self._waiters[waiter]
         if isinstance(outcome, Refused):
             raise outcome
         outcome.cold = cold
@@ -476,6 +493,11 @@ class Balancer:
             count, total = self.cold_starts.get(name, (0, 0.0))
             self.cold_starts[name] = count + 1, total + seconds
         self.cold_start(instance, phases)
+
+    def _note_need(self, now: Epoch) -> None:
+        """Before demand falls."""
+        demand = self.total_in_flight + len(self._waiters)
+        self._needed[-(-demand // self._max_concurrency)] = now
 
     def _note_demand(self) -> None:
         demand = self.total_in_flight + len(self._waiters)

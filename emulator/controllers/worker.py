@@ -270,11 +270,14 @@ class Worker:
             return 0, None
         if self._memory is None:
             running = self._found_running()
-            self._memory = scaling.Memory(size=running, enough=running, since=now)
+            self._memory = scaling.Memory(size=running, since=now)
         extensions = self._configuration.extensions
+        demand = self.balancer.demand()
         decision = scaling.decide(
             now,
-            scaling.Load(demand=self.balancer.peak(), idle_since=self._fleet.idle_since(now)),
+            scaling.Load(
+                demand=demand.peak, needed=demand.needed, idle_since=self._fleet.idle_since(now)
+            ),
             scaling=self._configuration.scaling,
             zero_after=extensions.scale_to_zero_after,
             memory=self._memory,
@@ -546,7 +549,7 @@ class Worker:
     def _shift(self, revision: Revision) -> None:
         """Requests are for this one from now on."""
         healthy = len(self._fleet.of(revision.id))
-        self._memory = scaling.Memory(size=healthy, enough=healthy, since=self._clock.now())
+        self._memory = scaling.Memory(size=healthy, since=self._clock.now())
         self._fleet.crashes = Crashes()
         self._fleet.route()
         self.poke()

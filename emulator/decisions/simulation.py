@@ -91,6 +91,8 @@ class _World:
         self._setting = setting
         self._tempo = tempo
         self._draw = draw
+        self._room = setting.scaling.max_concurrency
+        self._needed: dict[int, int] = {}  # as the balancer notes it
         self._full = 2 * setting.scaling.max_concurrency
         self._levels: list[list[int]] = [[] for _ in range(self._full)] + [[-1]]
         self._lowest = 0
@@ -111,7 +113,7 @@ class _World:
         self._turn_at, self._last_turn = NEVER, -NEVER
         self._due = 0  # when something happens without a request
         self._watched = False
-        self._memory = scaling.Memory(size=0, enough=0, since=Epoch(0.0))
+        self._memory = scaling.Memory(size=0, since=Epoch(0.0))
         self._routed = self._to_start = self._starting = self._launching = 0
         self._standby_at = 0
         self._meters = ReplayMeters(setting.scaling.min_size)
@@ -119,7 +121,7 @@ class _World:
 
     def open(self, warm: int) -> None:
         """So many instances are there, and nobody has asked for anything yet."""
-        self._memory = scaling.Memory(size=warm, enough=warm, since=Epoch(0.0))
+        self._memory = scaling.Memory(size=warm, since=Epoch(0.0))
         for _ in range(warm):
             instance = self._slot()
             self._meters.provisioned(instance, 0)
@@ -143,12 +145,8 @@ class _World:
             self._draw,
         )
         activate, deactivate = self._meters.activate, self._meters.deactivate
-        number, count, longest, full = (
-            0,
-            len(trace),
-            _micro(self._tempo.request_timeout),
-            self._full,
-        )
+        number, count, longest = 0, len(trace), _micro(self._tempo.request_timeout)
+        full, room, needed = self._full, self._room, self._needed
         arrival = arrivals[0] if count else NEVER
         lowest, total, peak, due = self._lowest, self._total, self._peak, self._due
         while True:
@@ -194,6 +192,7 @@ class _World:
                     self._complete(instance, completion)
                     lowest, total, peak, due = self._lowest, self._total, self._peak, self._due
                     continue
+                needed[-(-total // room)] = completion
                 total -= 1
                 load = loads[instance]
                 level = levels[load]
@@ -261,6 +260,7 @@ class _World:
         return True
 
     def _complete(self, instance: int, at: int) -> None:
+        self._note_need(at)
         self._total -= 1
         self._last_end = at
         load = self._load[instance] - 2
@@ -307,6 +307,9 @@ class _World:
         no_more = self._memory.size == self._setting.scaling.max_size
         self._ask_by(at, CALM if no_more else TURN)
 
+    def _note_need(self, at: int) -> None:
+        self._needed[-(-(self._total + len(self._queue)) // self._room)] = at
+
     def _hand_out(self, at: int) -> None:
         """To those that wait, the longest first, as far as there is room."""
         queue = self._queue
@@ -340,6 +343,7 @@ class _World:
             _, _, action, instance = heappop(timers)
             action(instance)
         while queue and queue[0][0] + self._patience <= at:
+            self._note_need(at)
             queue.popleft()
             self._turn_away(give_up(instances=self._routed, waited=self._tempo.queue_wait))
         if self._turn_at <= at:
@@ -355,9 +359,13 @@ class _World:
         """A decision, and what follows from it."""
         now = Epoch(self._now / SECOND)
         busy = self._total or self._queue
+        self._note_need(self._now)
         load = scaling.Load(
-            demand=self._peak, idle_since=None if busy else Epoch(self._last_end / SECOND)
+            demand=self._peak,
+            idle_since=None if busy else Epoch(self._last_end / SECOND),
+            needed={count: Epoch(at / SECOND) for count, at in self._needed.items()},
         )
+        self._needed.clear()
         decision = scaling.decide(
             now,
             load,

@@ -137,8 +137,8 @@ async def test_a_thousand_requests_never_exceed_the_concurrency_limit():
             group.create_task(request())
     assert highest == 7
     assert balancer.total_in_flight == balancer.waiting == 0
-    assert balancer.peak() == 1000
-    assert balancer.peak() == 0
+    assert balancer.demand().peak == 1000
+    assert balancer.demand().peak == 0
 
 
 # Waiting.

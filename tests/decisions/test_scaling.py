@@ -17,7 +17,7 @@ def run(now, demand, memory, *, idle_since=None, zero_after=300.0, scaling=SCALI
 
 
 def memory(size, since=0.0):
-    return Memory(size=size, enough=0, since=since)
+    return Memory(size=size, since=since)
 
 
 def test_scales_out_at_once():
@@ -168,10 +168,49 @@ def test_each_decision_says_why_in_numbers(demand, before, reason):
 
 
 def test_the_end_of_a_window_says_what_was_needed_in_it():
-    at_the_end = run(60.0, 5, Memory(size=3, enough=2, since=0.0))
+    at_the_end = run(60.0, 5, Memory(size=3, since=0.0, needed=((2, 30.0),)))
     assert (at_the_end.size, at_the_end.reason) == (2, "2 were enough for 60 s")
-    still = run(60.0, 5, Memory(size=3, enough=3, since=0.0))
+    still = run(60.0, 5, Memory(size=3, since=0.0, needed=((3, 30.0),)))
     assert (still.size, still.reason) == (3, "3 were needed in the last 60 s")
+
+
+def test_less_does_as_soon_as_it_was_enough_for_a_window_whenever_that_is_looked_at():
+    load = Load(demand=45, idle_since=None, needed={5: 3.0, 3: 4.0, 2: 5.0, 1: 7.0})
+    first = decide(30.0, load, scaling=SCALING, zero_after=None, memory=memory(5, since=-60.0))
+    assert (first.size, first.due) == (5, 63.0)
+    second = run(63.0, 5, first.memory)
+    assert (second.size, second.due) == (3, 64.0)
+    third = run(66.0, 5, second.memory)
+    assert (third.size, third.due) == (1, None)
+
+
+@given(
+    falls=st.lists(st.tuples(st.floats(0.1, 50.0), st.integers(0, 60)), min_size=1, max_size=20),
+    looks=st.sets(st.integers(1, 2000), max_size=20),
+)
+def test_when_it_is_looked_at_changes_nothing_of_the_sizes(falls, looks):
+    """The demand is `n` until `after` seconds later it is another one; nothing asks in between, or
+    something does at moments of its own: the size at the end is the same.
+    """
+    assert settled(falls, frozenset()) == settled(falls, looks)
+
+
+def settled(falls, looks):
+    """Sizes at each change of the demand, asked there, when due, and at `looks`."""
+    current, now, due, sizes = memory(0, since=-60.0), 0.0, None, []
+    for after, demand in falls:
+        until = now + after
+        moments = {float(look) for look in looks if now < look < until}
+        while True:
+            at = min([*moments, until] + ([due] if due is not None and due > now else []))
+            moments.discard(at)
+            now = at
+            decision = run(now, demand, current, zero_after=None)
+            current, due = decision.memory, decision.due
+            if at == until:
+                break
+        sizes.append(decision.size)
+    return sizes
 
 
 def test_min_size_counts_with_the_load_beneath_it():

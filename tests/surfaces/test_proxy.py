@@ -304,7 +304,7 @@ async def test_a_thousand_requests_at_once_respect_the_concurrency_limit(tmp_pat
         for client in clients:
             client.get()
         answers = await asyncio.gather(*(client.answer() for client in clients))
-        assert w.balancer.peak() == 1000
+        assert w.balancer.demand().peak == 1000
     assert {answer.status for answer in answers} == {200}
     assert highest == 5
     assert app.connections < 100
