@@ -134,7 +134,7 @@ async def _serve(world: "World", ending: Ending, ready: Callable[[Status], None]
         if world.registry is not None:
             await stack.enter_async_context(world.registry.serving(_told(world.settings)))
         async with asyncio.TaskGroup() as group:
-            driver = group.create_task(world.instances.run())
+            drivers = [group.create_task(each.run()) for each in (world.instances, world.builder)]
             platform = group.create_task(world.platform.run(world.proxy.doors, started.set))
             await started.wait()
             announce(world)
@@ -148,7 +148,8 @@ async def _serve(world: "World", ending: Ending, ready: Callable[[Status], None]
             with contextlib.suppress(asyncio.CancelledError):
                 await platform
             await world.leave(everything=ending.everything)
-            driver.cancel()
+            for driver in drivers:
+                driver.cancel()
 
 
 async def _listen(world: "World", api: Api, stack: AsyncExitStack) -> int:
@@ -204,6 +205,7 @@ class World:
     lock: StateLock
     ports: Ports
     instances: DockerInstances
+    builder: DockerBuilder
     platform: Platform
     proxy: Proxy
     registry: OwnRegistry | None
@@ -288,13 +290,14 @@ async def assemble(settings: Settings) -> AsyncIterator[World]:
             clock=clock,
             limits=settings.limits,
         )
+        builder = _builder(engine, database.owner, repository, settings, packs)
         ports = Ports(
             clock=policy,
             machine=clock,
             identifiers=RandomIdentifiers(),
             store=database,
             instances=instances,
-            builder=_builder(engine, database.owner, repository, settings, packs),
+            builder=builder,
             repository=repository,
             probe=NetworkProbe(),
             logs=logs,
@@ -318,6 +321,7 @@ async def assemble(settings: Settings) -> AsyncIterator[World]:
             lock=lock,
             ports=ports,
             instances=instances,
+            builder=builder,
             platform=platform,
             proxy=proxy,
             registry=registry,

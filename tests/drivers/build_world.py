@@ -10,6 +10,7 @@ from emulator.drivers.clock import SystemClock
 from emulator.drivers.docker.build_network import network_name
 from emulator.drivers.docker.builder import DockerBuilder
 from emulator.drivers.docker.engine import Engine, NotFoundError
+from emulator.drivers.docker.labels import Role
 from emulator.model.errors import EngineError
 from emulator.model.identifiers import OperationId, ServiceId
 from emulator.model.settings import Limits
@@ -72,6 +73,7 @@ class Bench:
         self.lines = []
         self.seen = asyncio.Event()
         self.await_line = None
+        self.running = []
 
     def on_line(self, line):
         self.lines.append(line)
@@ -80,7 +82,7 @@ class Bench:
 
     def builder(self, files=None, *, variables=None, limits=None, bases=()):
         self.repository = MemoryRepository(files or {"app.py": "print(1)"})
-        return DockerBuilder(
+        builder = DockerBuilder(
             self.engine,
             owner=self.owner,
             repository=self.repository,
@@ -89,6 +91,8 @@ class Bench:
             limits=limits or Limits(),
             bases=bases,
         )
+        self.running.append(asyncio.get_running_loop().create_task(builder.run()))
+        return builder
 
     def request(self, dockerfile, **more):
         marked = (
@@ -126,10 +130,27 @@ class Bench:
         return True
 
     async def containers(self):
-        """All that are in this owner's network."""
-        filters = {"network": [network_name(self.owner)]}
-        params = {"all": True, "filters": filters}
-        return await self.engine.get("/containers/json", params)
+        """All that are this owner's or in its network, but for sandboxes that wait for a build."""
+        found = []
+        for filters in (
+            {"network": [network_name(self.owner)]},
+            {"label": [f"{PREFIX}owner={self.owner}"]},
+        ):
+            params = {"all": True, "filters": filters}
+            found += await self.engine.get("/containers/json", params)
+        sandbox = Role.BUILD_SANDBOX.value
+        return [each for each in found if each["Labels"].get(f"{PREFIX}role") != sandbox]
+
+    async def sandboxes(self):
+        """Those of builds."""
+        filters = {"label": [f"{PREFIX}owner={self.owner}", f"{PREFIX}role=build-sandbox"]}
+        return await self.engine.get("/containers/json", {"all": True, "filters": filters})
+
+    async def rest(self):
+        """End what removes things beside builds, as an emulator that stops does."""
+        for task in self.running:
+            task.cancel()
+        await asyncio.gather(*self.running, return_exceptions=True)
 
     async def images(self):
         """Also those of single steps."""
@@ -138,6 +159,7 @@ class Bench:
 
     async def clean(self):
         """All that carries this owner's label, and what failed builds left."""
+        await self.rest()
         for label in (f"{PREFIX}owner={self.owner}", self.mark):
             filters = {"label": [label]}
             for image in await self.engine.get("/images/json", {"filters": filters}):

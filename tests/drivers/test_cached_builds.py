@@ -112,10 +112,21 @@ RUN mkdir -p /moved && mv more /moved/more
 """
 
 
-async def test_it_makes_what_the_engine_s_own_builder_makes(bench):
-    files = {"web/run": "#!/bin/sh\n", "web/x y": "1", "top": "2"}
+# Files come into it by commands of ours.
+LAYERED = f"""\
+FROM {DEBIAN}
+WORKDIR /app/web
+COPY ["web/x y", "web/run", "./"]
+# install
+RUN sha256sum * && stat -c %A:%U:%G * && echo built > /app/out && chmod 600 /app/out
+"""
+
+
+@pytest.mark.parametrize(("dockerfile", "paths"), [(SHAPES, ()), (LAYERED, ("web/x y", "web/run"))])
+async def test_it_makes_what_the_engine_s_own_builder_makes(bench, dockerfile, paths):
+    files = {"web/run": "#!/bin/sh\n", "web/x y": "it's $x\\n\n\n%s\t'é", "top": "2"}
     images = [
-        await bench.build(SHAPES, bench.builder(files), caches=caches)
+        await bench.build(dockerfile, bench.builder(files), caches=caches, paths=paths)
         for caches in ((), (bench.cache,))
     ]
     listings = [await asyncio.to_thread(listing, image) for image in images]
@@ -124,6 +135,9 @@ async def test_it_makes_what_the_engine_s_own_builder_makes(bench):
     assert (await config_of(bench, images[1])) == (await config_of(bench, images[0]))
     steps = [line for line in bench.lines if line.startswith("Step ")]
     assert steps[: len(steps) // 2] == steps[len(steps) // 2 :]
+    said = [line for line in bench.lines if re.match(r"[0-9a-f]{64} |[-r]w", line)]
+    assert said[: len(said) // 2] == said[len(said) // 2 :]
+    assert bool(said) == bool(paths)
 
 
 async def config_of(bench, image):
@@ -188,8 +202,6 @@ async def test_whenever_it_is_cancelled_nothing_is_left(bench, line):
     assert building.cancelled()
     assert not await bench.containers()
     assert await bench.images() == []
-    filters = {"label": [f"{PREFIX}owner={bench.owner}"]}
-    assert not await bench.engine.get("/containers/json", {"all": True, "filters": filters})
 
 
 @pytest.mark.parametrize("cached", [True, False])
@@ -229,6 +241,7 @@ async def test_a_cache_that_is_shared_is_kept_until_somebody_prunes_it(bench):
     leftovers = Leftovers(bench.engine, bench.owner, SystemClock(), Limits())
     await leftovers.clear("s" * 32)
     await leftovers.sweep([], [])
+    await bench.rest()
     (volume,) = await bench.volumes()
     sizes = {k: v for k, v in (await cache_sizes(bench.engine)).items() if k == volume["Name"]}
     assert sizes[volume["Name"]] >= 3_000_000
@@ -249,3 +262,28 @@ async def test_programs_come_before_the_image_s_own_and_are_no_part_of_it(bench)
     bench.lines.clear()
     with pytest.raises(BuildError, match="it"):  # another layer, without them
         await bench.run("ls it")
+
+
+async def test_a_build_takes_over_the_network_of_one_that_is_over_and_shares_none(bench):
+    leftovers = Leftovers(bench.engine, bench.owner, SystemClock(), Limits(build=0.0))
+    builder, meets = bench.builder(), "touch $STORE/{} && until [ -e $STORE/{} ]; do :; done && "
+
+    async def network(name, first=""):
+        await bench.run(f"{first}echo {name} in $(readlink /proc/self/ns/net)", builder=builder)
+        (said,) = (line for line in bench.lines if line.startswith(f"{name} in net:"))
+        return said.removeprefix(f"{name} in ")
+
+    one, two = await asyncio.gather(
+        network("one", meets.format(1, 2)), network("two", meets.format(2, 1))
+    )
+    assert one != two
+    assert await network("three") in {one, two}
+    await leftovers.sweep(["s" * 32], [])
+    assert len(await bench.sandboxes()) == 2
+    await leftovers.sweep([], [])
+    assert not await bench.sandboxes()
+    await network("four")
+    assert len(await bench.sandboxes()) == 1
+    await bench.rest()
+    assert not await bench.sandboxes()
+    assert not await bench.containers()

@@ -1,9 +1,13 @@
 """The context of a build as a tar stream: some members of ours, then a tree, never in memory."""
 
+import asyncio
+import io
 import tarfile
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
 from enum import Enum, auto
+
+from emulator.decisions.build_inputs import Input
 
 DOCKERFILE = ".apprunner.Dockerfile"
 IGNORE = ".dockerignore"
@@ -20,6 +24,18 @@ def member(name: str, content: bytes) -> bytes:
     info.size = len(content)
     info.mode = 0o644
     return info.tobuf(tarfile.PAX_FORMAT) + content + bytes(-len(content) % _BLOCK)
+
+
+async def plain_files(archive: AsyncIterator[bytes]) -> Mapping[str, Input]:
+    """Those of a small tar stream, by path; no directories and links."""
+    content = b"".join([piece async for piece in archive])
+    return await asyncio.to_thread(_plain_files, content) if content else {}
+
+
+def _plain_files(content: bytes) -> Mapping[str, Input]:
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        files = ((entry, tar.extractfile(entry)) for entry in tar if entry.isreg())
+        return {entry.name: Input(entry.mode, file.read()) for entry, file in files if file}
 
 
 def end_of_archive() -> bytes:

@@ -12,17 +12,26 @@ from emulator.decisions.build_environment import (
     insert_prelude,
     reach_host,
 )
+from emulator.decisions.build_inputs import Input
 from emulator.decisions.dockerignore import read_dockerignore
 from emulator.decisions.instructions import external_images, needs_buildkit, replace_images
 from emulator.drivers.docker.base_images import BASE_LABELS, BaseImages, import_image
-from emulator.drivers.docker.build_context import IGNORE, Keep, context, end_of_archive, member
+from emulator.drivers.docker.build_context import (
+    IGNORE,
+    Keep,
+    context,
+    end_of_archive,
+    member,
+    plain_files,
+)
 from emulator.drivers.docker.build_environment import HostEnvironment, read_host
 from emulator.drivers.docker.build_network import ensure_network, gateway_of, network_name
 from emulator.drivers.docker.build_output import Bound, BuildOutput, OnLine
 from emulator.drivers.docker.build_run import Build, run_build, shown
+from emulator.drivers.docker.build_sandboxes import BuildSandboxes
 from emulator.drivers.docker.build_watch import BuildWatch, Running
 from emulator.drivers.docker.buildkit import has_buildkit, refusal, run_buildkit
-from emulator.drivers.docker.cached_build import CachedBuild, CachedBuilds
+from emulator.drivers.docker.cached_build import BuildUnderWay, CachedBuild, CachedBuilds
 from emulator.drivers.docker.engine import Engine
 from emulator.drivers.docker.host import Hosts
 from emulator.drivers.docker.image_events import ImageEvents
@@ -69,12 +78,19 @@ class DockerBuilder:
         self._limits = limits
         self._clock = clock
         self._hosts = Hosts(engine)
-        self._cached_builds = CachedBuilds(engine)
+        self._sandboxes = BuildSandboxes(engine, owner, self._hosts, clock)
+        self._cached_builds = CachedBuilds(engine, self._sandboxes)
         self._bases = tuple(bases)
         self._images = Images(engine, clock, environment)
         self._image_events = ImageEvents(engine, clock)
         self._base_images = BaseImages(engine, self._images, self._make, environment)
         self._preparing = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Remove what builds are done with, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._sandboxes.run())
+            group.create_task(self._cached_builds.run())
 
     async def find(self, reference: str) -> str | None:
         return await self._images.find(reference)
@@ -119,7 +135,7 @@ class DockerBuilder:
         around = await self._surroundings(on_line)
         if request.caches:
             cached = await self._cached(request, dockerfile, around)
-            under_way = self._cached_builds.begin(cached, on_line)
+            under_way = BuildUnderWay(self._cached_builds, cached, on_line)
             watch.running = lambda: under_way.running
             return await under_way.run()
         return await self._build_at_once(request, dockerfile, around, watch, on_line)
@@ -143,7 +159,15 @@ class DockerBuilder:
             labels=self._labels(request),
             caches=request.caches,
             context=context_for,
+            inputs=await self._inputs(request, keep),
         )
+
+    async def _inputs(self, request: BuildRequest, keep: Keep | None) -> Mapping[str, Input]:
+        """Where a build sees single files only."""
+        if not request.paths or request.files or keep:
+            return {}
+        tree = self._repository.archive(request.repository, request.tree, request.paths)
+        return await plain_files(tree)
 
     async def _build_at_once(
         self,

@@ -1,13 +1,14 @@
 """Builds of our own Dockerfiles whose commands may use caches.
 
-All but the commands is left to the engine's builder: files come into an image, and from one stage
-into another, exactly as they always did. Why: docs/adr/0006-caches-beside-images.md.
+All but the commands, and the few files that those of a layered build read, is left to the engine's
+builder: files come into an image, and from one stage into another, exactly as they always did. Why:
+docs/adr/0006-caches-beside-images.md.
 """
 
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 
 from emulator.decisions.build_environment import (
@@ -16,16 +17,20 @@ from emulator.decisions.build_environment import (
     command_variables,
     insert_prelude,
 )
+from emulator.decisions.build_inputs import Input, shorten
 from emulator.decisions.build_stages import BuildStage, Run, count, take_apart
 from emulator.drivers.docker.build_output import BuildOutput, OnLine, Part
 from emulator.drivers.docker.build_run import Build, run_build
+from emulator.drivers.docker.build_sandboxes import BuildSandboxes
 from emulator.drivers.docker.build_watch import Running
 from emulator.drivers.docker.caches import volume_name
-from emulator.drivers.docker.engine import Engine
+from emulator.drivers.docker.concurrency import to_the_end
+from emulator.drivers.docker.containers import remove_container
+from emulator.drivers.docker.engine import Engine, NotFoundError
 from emulator.drivers.docker.labels import SERVICE
-from emulator.drivers.docker.layers import Layers, Named, Workshop
+from emulator.drivers.docker.layers import Layers, Named, Start, Workshop, is_plain
 from emulator.model.build import Cache
-from emulator.model.errors import BuildError
+from emulator.model.errors import BuildError, EngineError
 
 Context = Callable[[Prepared, bool], AsyncGenerator[bytes, None]]
 
@@ -34,7 +39,8 @@ Context = Callable[[Prepared, bool], AsyncGenerator[bytes, None]]
 class CachedBuild:
     """What is built: `part_labels` are those of its parts, `labels` of the image and of containers.
 
-    `context` makes one for a Dockerfile, with the source or without.
+    `context` makes one for a Dockerfile, with the source or without; `inputs` are files that are in
+    it, by their paths.
     """
 
     dockerfile: str
@@ -45,41 +51,61 @@ class CachedBuild:
     labels: Mapping[str, str]
     caches: tuple[Cache, ...]
     context: Context
+    inputs: Mapping[str, Input]
 
 
 class CachedBuilds:
     """One for all builds: whoever has an exclusive cache keeps others of the service from it."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, sandboxes: BuildSandboxes) -> None:
+        self.engine = engine
+        self.sandboxes = sandboxes
+        self.roots: dict[tuple[str, str], str] = {}  # by the text they are of, and the base's id
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._done: asyncio.Queue[str] = asyncio.Queue()
 
-    def begin(self, build: CachedBuild, on_line: OnLine) -> "BuildUnderWay":
+    async def run(self) -> None:
+        """Remove the containers of builds that are over, beside what comes next, until cancelled."""
+        try:
+            while True:
+                await to_the_end(self._remove(await self._done.get()))
+        finally:
+            while not self._done.empty():
+                await self._remove(self._done.get_nowait())
+
+    async def _remove(self, container: str) -> None:
+        with suppress(EngineError):  # the next sweep finds it
+            await remove_container(self.engine, container)
+
+    def remove_later(self, container: str) -> None:
+        self._done.put_nowait(container)
+
+    def locks(self, build: CachedBuild) -> list[asyncio.Lock]:
+        """In an order that all keep to."""
         names = [volume_name(c, build.labels[SERVICE]) for c in build.caches if c.exclusive]
-        locks = [self._locks[name] for name in sorted(names)]
-        return BuildUnderWay(self._engine, build, on_line, locks)
+        return [self._locks[name] for name in sorted(names)]
 
 
 class BuildUnderWay:
     """One build: `run` it, and ask what is `running` meanwhile."""
 
-    def __init__(
-        self, engine: Engine, build: CachedBuild, on_line: OnLine, locks: list[asyncio.Lock]
-    ) -> None:
-        self._engine = engine
+    def __init__(self, builds: CachedBuilds, build: CachedBuild, on_line: OnLine) -> None:
+        self._builds = builds
+        self._engine = builds.engine
         self._build = build
         self._on_line = on_line
-        self._locks = locks
+        self._locks = builds.locks(build)
         self._stages = take_apart(build.dockerfile)
         self._steps = count(self._stages)
         self._layers = Layers(
-            engine,
+            builds.engine,
             Workshop(
-                network=build.network,
                 variables=command_variables(build.environment),
                 labels=build.labels,
                 caches=build.caches,
             ),
+            builds.sandboxes,
+            builds.remove_later,
         )
 
     @property
@@ -106,18 +132,50 @@ class BuildUnderWay:
         images: dict[str, str] = {}
         image, has_name = "", False
         for stage in self._stages:
-            image = await self._start(stage, images)
+            start = await self._start(stage, images)
             for layer in stage.layers:
                 is_last = stage is self._stages[-1] and layer is stage.layers[-1]
-                image, has_name = await self._layer(image, layer, name if is_last else None)
-            images[stage.name] = image
+                image, has_name = await self._layer(start, layer, name if is_last else None)
+                start = Start(image)
+            image = images[stage.name] = start.image
         return image if has_name else await self._layers.name(image, name)
 
-    async def _start(self, stage: BuildStage, images: Mapping[str, str]) -> str:
-        """The image that a stage's commands begin with."""
+    async def _start(self, stage: BuildStage, images: Mapping[str, str]) -> Start:
+        """What a stage's commands begin with."""
         if stage.image in images:
-            self._on_line(f"Step {stage.number}/{self._steps} : {stage.head.strip()}")
-            return images[stage.image]
+            self._show(stage)
+            return Start(images[stage.image])
+        base = await self._engine.get(f"/images/{stage.image}/json")
+        if not stage.layers or not is_plain(base["Config"]):
+            return Start(await self._head(stage, images))
+        shorter, files, line = shorten(stage, self._build.inputs)
+        if not files:
+            return Start(await self._head(stage, images))
+        image = await self._root(shorter, base["Id"])
+        self._on_line(f"Step {stage.number + stage.length - 1}/{self._steps} : {line}")
+        return Start(image, files)
+
+    async def _root(self, stage: BuildStage, base: str) -> str:
+        """Of a head that has nothing of the source: mostly one of those that are known."""
+        build = self._build
+        text = insert_prelude(stage.head, build.environment, build.part_labels).text
+        known = self._builds.roots.get((text, base))
+        with suppress(NotFoundError):
+            if known:
+                await self._engine.get(f"/images/{known}/json")
+                self._show(stage)
+                self._on_line(" ---> Using cache")
+                return known
+        made = self._builds.roots[text, base] = await self._head(stage, {})
+        return made
+
+    def _show(self, stage: BuildStage) -> None:
+        lines = (line for line in stage.head.split("\n") if line and not line.startswith("#"))
+        for number, line in enumerate(lines, stage.number):
+            self._on_line(f"Step {number}/{self._steps} : {line}")
+
+    async def _head(self, stage: BuildStage, images: Mapping[str, str]) -> str:
+        """By the engine's builder."""
         build, head = self._build, stage.head_on(images)
         texts = dict(zip(head.split("\n"), stage.head.split("\n"), strict=True))
         prepared = insert_prelude(head, build.environment, build.part_labels)
@@ -131,7 +189,7 @@ class BuildUnderWay:
         return image
 
     async def _layer(
-        self, image: str, runs: tuple[Run, ...], name: Named | None
+        self, start: Start, runs: tuple[Run, ...], name: Named | None
     ) -> tuple[str, bool]:
         """What it makes, and whether that has the name by now."""
         for run in runs:
@@ -139,8 +197,8 @@ class BuildUnderWay:
         async with AsyncExitStack() as stack:
             for lock in self._locks:
                 await stack.enter_async_context(lock)
-            if found := await self._layers.find(image, runs):
+            if found := await self._layers.find(start, runs):
                 self._on_line(" ---> Using cache")
                 return found, False
             output = BuildOutput(self._on_line, Prepared(""))
-            return await self._layers.make(image, runs, output, name), name is not None
+            return await self._layers.make(start, runs, output, name), name is not None

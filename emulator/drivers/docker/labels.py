@@ -23,6 +23,7 @@ class Role(StrEnum):
     NETWORK = "network"
     HELPER = "helper"  # a moment's work on files that only the container's root may touch
     BUILD = "build"
+    BUILD_SANDBOX = "build-sandbox"  # holds the network of a service's builds, one after the other
     BASE = "base"
     REGISTRY = "registry"
     CACHE = "cache"

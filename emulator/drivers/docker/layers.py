@@ -8,7 +8,7 @@ the image. The container's first process waits for the command's end and takes a
 import asyncio
 import codecs
 import shlex
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
@@ -23,6 +23,7 @@ from emulator.decisions.caches import (
 from emulator.decisions.image_names import split_reference
 from emulator.drivers.docker.build_output import BuildOutput, shown_command
 from emulator.drivers.docker.build_run import remove_images
+from emulator.drivers.docker.build_sandboxes import BuildSandboxes
 from emulator.drivers.docker.build_watch import Running
 from emulator.drivers.docker.caches import mounts
 from emulator.drivers.docker.concurrency import to_the_end
@@ -44,12 +45,22 @@ _ENDING: Final = 10.0  # seconds
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workshop:
-    """Where commands run: `variables` are theirs, `labels` the containers', `network` a name."""
+    """Where commands run: `variables` are theirs, `labels` the containers'."""
 
-    network: str
     variables: Mapping[str, str]
     labels: Mapping[str, str]
     caches: tuple[Cache, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The image that a layer is made of, and the commands that bring files into it first."""
+
+    image: str
+    files: tuple[str, ...] = ()
+
+    def commands_of(self, runs: Sequence[Run]) -> tuple[str, ...]:
+        return (*self.files, *(run.command for run in runs))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,51 +74,62 @@ class Named:
 class Layers:
     """Of one build. `made` are the images that it has made, `running` the container at work."""
 
-    def __init__(self, engine: Engine, workshop: Workshop) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        workshop: Workshop,
+        sandboxes: BuildSandboxes,
+        remove_later: Callable[[str], None],
+    ) -> None:
         self._engine = engine
         self._workshop = workshop
+        self._sandboxes = sandboxes
+        self._remove_later = remove_later
         self.made: list[str] = []
         self._named = ""
         self.running = Running()
 
-    async def find(self, image: str, runs: Sequence[Run]) -> str | None:
+    async def find(self, start: Start, runs: Sequence[Run]) -> str | None:
         """What the same commands have made of this image before."""
-        label = f"{LAYER}={self._key(image, runs)}"
+        label = f"{LAYER}={self._key(start, runs)}"
         filters = {"all": True, "filters": {"label": [label]}}
         found = await self._engine.get("/images/json", filters)
         return str(found[0]["Id"]) if found else None
 
-    def _key(self, image: str, runs: Sequence[Run]) -> str:
+    def _key(self, start: Start, runs: Sequence[Run]) -> str:
         work = self._workshop
-        commands = (run.command for run in runs)
-        return layer_key(image, commands, work.variables, cache_programs(work.caches))
+        commands = start.commands_of(runs)
+        return layer_key(start.image, commands, work.variables, cache_programs(work.caches))
 
     async def make(
-        self, image: str, runs: Sequence[Run], output: BuildOutput, name: Named | None = None
+        self, start: Start, runs: Sequence[Run], output: BuildOutput, name: Named | None = None
     ) -> str:
         """Runs the commands one after the other and commits what they leave; the image's id.
 
         Raises BuildError for the first that fails; those after it are no author's.
         """
-        found = await self._engine.get(f"/images/{image}/json")
-        async with self._container(self._body(found, runs)) as container:
+        found = await self._engine.get(f"/images/{start.image}/json")
+        async with (
+            self._sandboxes.taken(self._workshop.labels[SERVICE]) as network,
+            self._container(self._body(found, runs, network), last=name is not None) as container,
+        ):
             output.feed({"stream": f" ---> Running in {container[:12]}\n"})
             self.running = Running((container,), shown_command(runs[0].command))
             try:
-                code = await self._run(container, found, runs, output)
+                code = await self._run(container, found, start.commands_of(runs), output)
             finally:
                 self.running = Running()
             if code:
                 shown = f"The command '/bin/sh -c {runs[0].command}'"
                 raise output.failure(f"{shown} returned a non-zero code: {code}")
-            key = {LAYER: self._key(image, runs)}
+            key = {LAYER: self._key(start, runs)}
             return await self._commit(container, found["Config"], key, name)
 
     async def name(self, image: str, name: Named) -> str:
         """The same image by a name and with its labels."""
         found = await self._engine.get(f"/images/{image}/json")
         body = self._plain_body(found, f"LABEL {' '.join(name.labels)}")
-        async with self._container(body) as container:
+        async with self._container(body, last=True) as container:
             return await self._commit(container, found["Config"], {}, name)
 
     async def undo(self) -> None:
@@ -130,12 +152,12 @@ class Layers:
             "Labels": self._workshop.labels,
         }
 
-    def _body(self, image: Json, runs: Sequence[Run]) -> Json:
+    def _body(self, image: Json, runs: Sequence[Run], network: str) -> Json:
         work = self._workshop
         return {
             **self._plain_body(image, " && ".join(run.command for run in runs)),
             "HostConfig": {
-                "NetworkMode": work.network,
+                "NetworkMode": network,
                 "Mounts": mounts(self._caches(image), work.labels[OWNER], work.labels[SERVICE]),
             },
         }
@@ -145,8 +167,10 @@ class Layers:
         return self._workshop.caches if (image["Config"].get("User") or "") in _ROOT else ()
 
     @asynccontextmanager
-    async def _container(self, body: Json) -> AsyncIterator[str]:
-        """Whenever this is cancelled, no container is left."""
+    async def _container(self, body: Json, *, last: bool) -> AsyncIterator[str]:
+        """Whenever this is cancelled, no container is left. The last one of a build that went well
+        is removed when nobody waits for it.
+        """
         made: list[str] = []
 
         async def create() -> None:
@@ -155,6 +179,8 @@ class Layers:
         try:
             await to_the_end(create())
             yield made[0]
+            if last:
+                self._remove_later(made.pop())
         finally:
             for container in made:
                 await to_the_end(remove_container(self._engine, container))
@@ -162,14 +188,14 @@ class Layers:
     # -- commands ----------------------------------------------------------------------------------
 
     async def _run(
-        self, container: str, image: Json, runs: Sequence[Run], output: BuildOutput
+        self, container: str, image: Json, commands: Sequence[str], output: BuildOutput
     ) -> int:
         """The exit code of the first that fails, or 0."""
         await self._engine.post(f"/containers/{container}/start")
         made = await self._engine.post(
             f"/containers/{container}/exec",
             json={
-                "Cmd": [*_SHELL, self._script(image), "sh", *(run.command for run in runs)],
+                "Cmd": [*_SHELL, self._script(image), "sh", *commands],
                 "Env": [f"{name}={value}" for name, value in self._variables(image).items()],
                 "AttachStdout": True,
                 "AttachStderr": True,
@@ -231,6 +257,11 @@ class Layers:
 
         await to_the_end(commit())
         return made[0]
+
+
+def is_plain(config: Json) -> bool:
+    """Whether commands run as root and by the usual shell: those of ours as well."""
+    return (config.get("User") or "") in _ROOT and not config.get("Shell")
 
 
 def _lay_out(programs: Mapping[str, str]) -> Iterator[str]:

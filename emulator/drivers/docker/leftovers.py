@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import Final
 
+from emulator.drivers.docker.build_sandboxes import KEPT
 from emulator.drivers.docker.caches import remove_volume
 from emulator.drivers.docker.containers import remove_container
 from emulator.drivers.docker.engine import ConflictError, Engine, Json, NotFoundError
@@ -20,7 +21,7 @@ from emulator.ports import Clock
 
 NEW_SERVICE: Final = 60.0  # seconds
 CACHE: Final = 86_400.0  # seconds that what builds left without a name saves the next one its steps
-_TEMPORARY: Final = frozenset({Role.BUILD, Role.BASE, Role.HELPER})
+_TEMPORARY: Final = frozenset({Role.BUILD, Role.BUILD_SANDBOX, Role.BASE, Role.HELPER})
 _NO_TAG: Final = "<none>:<none>"
 _OURS: Final = "apprunner-emulator/"
 
@@ -60,8 +61,9 @@ class Leftovers:
 
     async def _sweep_containers(self, *, everything: bool) -> AsyncIterator[str]:
         for container in await self._containers():
-            temporary = container["Labels"].get(ROLE) in _TEMPORARY
-            if temporary and (everything or self.old(container["Created"], self._limits.build)):
+            role = container["Labels"].get(ROLE)
+            age = self._limits.build + (KEPT if role == Role.BUILD_SANDBOX else 0.0)
+            if role in _TEMPORARY and (everything or self.old(container["Created"], age)):
                 await remove_container(self._engine, container["Id"])
                 yield f"build container {container['Id'][:12]}"
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from emulator.drivers.docker.containers import remove_container
+from emulator.drivers.docker.containers import create_container, remove_container
 from emulator.drivers.docker.engine import Engine, Json, NotFoundError
 from emulator.drivers.docker.host import Host, Hosts
 from emulator.drivers.docker.labels import Role, labelled, labels
@@ -28,6 +28,13 @@ _PROGRAM = "pause"
 _LOAD_AT, _PAGE = 0x400000, 0x10000
 _ELF_HEADER, _PROGRAM_HEADER = 64, 56
 _EXECUTABLE, _LOADED, _READ_AND_RUN = 2, 1, 5
+_CONFINED: Final[Mapping[str, Json]] = {
+    "ReadonlyRootfs": True,
+    "CapDrop": ["ALL"],
+    "SecurityOpt": ["no-new-privileges"],
+    "PidsLimit": 8,
+    "LogConfig": {"Type": "none"},
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,8 +116,30 @@ def _network_of(sandbox: Json) -> Json:
     return next(iter(networks.values()), {})
 
 
+async def create_sandbox(engine: Engine, host: Host, name: str, body: Json) -> str:
+    """Its id; `body` says which network it holds. The image is made when it is missed."""
+    image = image_name(host.architecture)
+    body = {**body, "Image": image, "HostConfig": {**body["HostConfig"], **_CONFINED}}
+    try:
+        return await create_container(engine, name, body)
+    except NotFoundError:
+        await _import_image(engine, host)
+        return await create_container(engine, name, body)
+
+
+async def _import_image(engine: Engine, host: Host) -> None:
+    repository, _, tag = image_name(host.architecture).partition(":")
+    parameters = {
+        "fromSrc": "-",
+        "repo": repository,
+        "tag": tag,
+        "changes": f'ENTRYPOINT ["/{_PROGRAM}"]',
+    }
+    await engine.post("/images/create", parameters, data=image_archive(host.architecture))
+
+
 class Sandboxes:
-    """Makes them; what they stand on (image, network) is made when it is missed."""
+    """Makes those of instances; what they stand on (image, network) is made when it is missed."""
 
     def __init__(self, engine: Engine, owner: str, hosts: Hosts) -> None:
         self._engine = engine
@@ -125,12 +154,7 @@ class Sandboxes:
         host = await self._hosts.here()
         body = self._body(host, instance, service, port)
         body["HostConfig"]["NetworkMode"] = await self._network(service)
-        try:
-            created = await self._engine.post("/containers/create", {"name": name}, json=body)
-        except NotFoundError:
-            await self._import_image(host)
-            created = await self._engine.post("/containers/create", {"name": name}, json=body)
-        return str(created["Id"])
+        return await create_sandbox(self._engine, host, name, body)
 
     async def start(self, sandbox: str) -> None:
         async with self._networking:
@@ -143,7 +167,6 @@ class Sandboxes:
     def _body(self, host: Host, instance: InstanceId, service: ServiceId, port: int) -> Json:
         published = {} if host.dials else {f"{port}/tcp": [_binding(host)]}
         return {
-            "Image": image_name(host.architecture),
             "Hostname": instance[:12],
             "Labels": labels(
                 self._owner, Role.SANDBOX, service=service, instance=instance, port=port
@@ -152,26 +175,8 @@ class Sandboxes:
             "HostConfig": {
                 "PortBindings": published,
                 "ExtraHosts": ["host.docker.internal:host-gateway"],
-                "ReadonlyRootfs": True,
-                "CapDrop": ["ALL"],
-                "SecurityOpt": ["no-new-privileges"],
-                "PidsLimit": 8,
-                "LogConfig": {"Type": "none"},
             },
         }
-
-    async def _import_image(self, host: Host) -> None:
-        repository, _, tag = image_name(host.architecture).partition(":")
-        await self._engine.post(
-            "/images/create",
-            {
-                "fromSrc": "-",
-                "repo": repository,
-                "tag": tag,
-                "changes": f'ENTRYPOINT ["/{_PROGRAM}"]',
-            },
-            data=image_archive(host.architecture),
-        )
 
     async def _network(self, service: ServiceId) -> str:
         """Looked up each time: somebody may have removed it."""
