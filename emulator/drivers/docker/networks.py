@@ -38,7 +38,9 @@ async def create_network(engine: Engine, wanted: Json) -> None:
 async def _create_in_corner(engine: Engine, wanted: Json, error: EngineError) -> None:
     taken = [*subnets_of(await engine.get("/networks")), *await asyncio.to_thread(routed)]
     for subnet in islice(free_subnets(taken, secrets.randbelow(SUBNETS)), TRIES):
-        addressed = {**wanted, "IPAM": {"Config": [{"Subnet": str(subnet)}]}}
+        # Of a subnet that it was given the engine does not tell the gateway that it chooses.
+        addresses = {"Subnet": str(subnet), "Gateway": str(subnet[1])}
+        addressed = {**wanted, "IPAM": {"Config": [addresses]}}
         try:
             await engine.post("/networks/create", json=addressed)
         except EngineError as again:
