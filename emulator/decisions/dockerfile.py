@@ -10,7 +10,8 @@ that nothing copies from.
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from emulator.decisions.caches import programs
 from emulator.model.build import BuildKind, BuildPlan, BuildProcess
@@ -18,6 +19,11 @@ from emulator.model.build import BuildKind, BuildPlan, BuildProcess
 # Joined by && a command means the same, unless it has any of these.
 _NEEDS_EVAL = re.compile(r"\|\||;|#|\\$|<<|(?<![&>])&(?![&>\d])|^(?:!|--)")
 _KEY_LENGTH = 24
+# What `_phase` puts around commands; a word is one of `_shell_quote`'s.
+_WORD = r"""(?:(?:'[^']*'|\\')+|"\$\(printf '%b' '[^']*'\)")"""
+_EXPORT = re.compile(rf"export(?:\s+\w+={_WORD})+\s+&& ")
+_ECHO = re.compile(rf"""echo (?='\$ |"\$\(printf '%b' '\\0044 ){_WORD}\s+&& """)
+_EVAL = re.compile(r"eval (?:'[^']*'|\\')+")
 
 
 def render(plan: BuildPlan, base: str) -> str:
@@ -150,6 +156,25 @@ def _step(command: str, *, alone: bool) -> str:
     """The command as it stands where && does not change its meaning; printed if there are more."""
     text = f"eval {_shell_quote(command)}" if _NEEDS_EVAL.search(command) else command
     return text if alone else f"echo {_shell_quote('$ ' + command)} && {text}"
+
+
+def authored(command: str, printed: Sequence[str] = ()) -> str:
+    """Of a phase's RUN what its author wrote: the command that is the last in `printed`, lines that
+    the RUN has printed; all of them where none is. Other commands come back as they are.
+    """
+    for line in reversed(printed):
+        if line.startswith("$ ") and _prints(command, line):
+            return line.removeprefix("$ ")
+    bare = _ECHO.sub("", _EXPORT.sub("", command, count=1))
+    return shlex.split(bare)[1] if _EVAL.fullmatch(bare) else bare
+
+
+def _prints(command: str, line: str) -> bool:
+    """As a command, or as the first line of one."""
+    first_of_several = _shell_quote(line + "\n").removesuffix("')\"")
+    return any(
+        f"echo {text}" in command for text in (_shell_quote(line) + " && ", first_of_several)
+    )
 
 
 def _shell_quote(text: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from emulator.decisions.dockerfile import complete_key, dependency_key, render
+from emulator.decisions.dockerfile import authored, complete_key, dependency_key, render
 from emulator.decisions.instructions import needs_buildkit, parse
 from emulator.model.build import BaseImage, BuildKind, BuildPlan, BuildProcess
 
@@ -158,6 +158,23 @@ def phase(*commands, **env):
 def test_cd_in_one_command_carries_over_to_the_next(tmp_path):
     (tmp_path / "web").mkdir()
     assert sh(phase("cd web", "pwd"), cwd=tmp_path).stdout.endswith("/web\n")
+
+
+@pytest.mark.parametrize("failing", ["false", "echo x; false", "cat <<A\nx\nA\nfalse", "echo 'a'"])
+def test_of_a_phase_that_failed_the_author_s_own_command_is_named(failing):
+    plan = replace(COMPLETE, build=("npm ci", failing, "true"), build_env={"KEY": "it's"})
+    run = next(run for run in runs(render(plan, "x")) if "npm ci" in run)
+    first_line = failing.partition("\n")[0]
+    assert authored(run, ("$ npm ci", "$ node postinstall.js")) == "npm ci"
+    assert authored(run, ("$ npm ci", f"$ {first_line}", "$ node x.js")) == first_line
+    assert authored(run).startswith("npm ci")
+    assert "KEY" not in authored(run)
+
+
+def test_a_command_that_is_alone_in_its_phase_is_named_as_its_author_wrote_it():
+    plan = replace(COMPLETE, build=("a; b << c",), build_env={"KEY": "x" * 500})
+    assert "a; b << c" in [authored(run) for run in runs(render(plan, "x"))]
+    assert authored("export A=b && make") == "export A=b && make"
 
 
 @pytest.mark.parametrize("failing", ["false", "exit 3", "cd missing && true", "true; false"])

@@ -117,6 +117,16 @@ def test_the_error_names_the_command_and_its_exit_code():
     assert (error.command, error.exit_code) == ("pip install -r requirements.txt", 2)
 
 
+def test_the_error_tells_what_the_command_said_and_nothing_of_the_one_before():
+    build, _ = output()
+    failed = "The command '/bin/sh -c make' returned a non-zero code: 2"
+    build.feed({"stream": " ---> Running in 111111111111\nerror: harmless\n"})
+    build.feed({"stream": " ---> Running in 222222222222\n"})
+    assert str(build.failure(failed)) == "`make` failed with exit code 2."
+    build.feed({"stream": "fatal: no widget\nmake: *** [Makefile:2: all] Error 1\n"})
+    assert str(build.failure(failed)) == "`make` failed with exit code 2. It said: fatal: no widget"
+
+
 def test_a_killed_command_is_said_to_lack_memory():
     text = "The command '/bin/sh -c npm ci' returned a non-zero code: 137"
     assert "memory" in str(output()[0].failure(text))
@@ -142,7 +152,8 @@ def test_a_host_that_could_not_be_reached_is_named_with_what_reaches_builds():
     build.feed({"stream": "curl: (6) Could not resolve host: example.com\n" + "\n" * 9})
     error = build.failure("The command '/bin/sh -c make' returned a non-zero code: 6")
     assert str(error).startswith(
-        "`make` failed with exit code 6. example.com could not be resolved"
+        "`make` failed with exit code 6. It said: curl: (6) Could not resolve host: example.com. "
+        "example.com could not be resolved"
     )
     assert "HTTPS_PROXY" in str(error)
     assert (error.command, error.exit_code) == ("make", 6)

@@ -98,7 +98,7 @@ async def test_a_dockerfile_of_another_world_gets_its_arguments(bench):
 async def test_a_failing_command_is_named_with_its_exit_code(bench):
     with pytest.raises(BuildError) as caught:
         await bench.build(f"FROM {DEBIAN}\nRUN echo one && \\\n    exit 3\n")
-    assert str(caught.value) == "`echo one && exit 3` failed with exit code 3."
+    assert str(caught.value) == "`echo one && exit 3` failed with exit code 3. It said: one"
     assert (caught.value.command, caught.value.exit_code) == ("echo one && exit 3", 3)
     assert "one" in bench.lines
     assert bench.steps()

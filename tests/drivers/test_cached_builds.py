@@ -162,7 +162,7 @@ async def test_commands_that_did_not_change_are_not_run_again(bench):
 async def test_a_command_that_fails_is_named_with_its_exit_code_and_leaves_no_container(bench):
     with pytest.raises(BuildError) as caught:
         await bench.run("echo one && \\\n    exit 3")
-    assert str(caught.value) == "`echo one && exit 3` failed with exit code 3."
+    assert str(caught.value) == "`echo one && exit 3` failed with exit code 3. It said: one"
     assert (caught.value.command, caught.value.exit_code) == ("echo one && exit 3", 3)
     assert "one" in bench.lines
     assert "prune --caches" in bench.lines[-1]

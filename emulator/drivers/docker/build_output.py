@@ -2,11 +2,13 @@
 
 import re
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from emulator.decisions import network_trouble
 from emulator.decisions.build_environment import Prepared
+from emulator.decisions.dockerfile import authored
+from emulator.decisions.last_words import last_words
 from emulator.drivers.docker.engine import Json
 from emulator.model.configuration import NOTHING
 from emulator.model.errors import BuildError
@@ -157,6 +159,7 @@ class BuildOutput:
         self._show = Steps(on_line, prepared, part)
         self._lines = Lines()
         self._last: deque[str] = deque(maxlen=_REMEMBERED)
+        self._printed: deque[str] = deque(maxlen=_REMEMBERED)
         self._makes = False
 
     def feed(self, message: Json) -> None:
@@ -176,18 +179,28 @@ class BuildOutput:
 
     def failure(self, message: str) -> BuildError:
         """The error for a message of the engine."""
+        error = self._command_failure(message)
         if any(_FULL in line.lower() for line in (message, *self._last)):
             return BuildError(
-                f"The disk is full: {_command_in(message) or 'the build'} failed"
+                f"The disk is full: {f'`{error.command}`' if error else 'the build'} failed"
                 " with 'no space left on device'; `apprunner prune` makes room."
             )
-        error = _command_failure(message) or BuildError(
-            _PARSE_ERROR.sub(self._in_original, message.strip())
-        )
+        error = error or BuildError(_PARSE_ERROR.sub(self._in_original, message.strip()))
         if hint := network_trouble.hint((*self._last, *message.splitlines())):
             text = f"{str(error).rstrip('.')}. {hint}"
             return BuildError(text, command=error.command, exit_code=error.exit_code)
         return error
+
+    def _command_failure(self, message: str) -> BuildError | None:
+        found = _failed_command(message)
+        if found is None:
+            return None
+        command, code = shown_command(found["command"], self._printed), int(found["code"])
+        why = " (killed, most likely for want of memory)" if code == _KILLED else ""
+        text = f"`{command}` failed with exit code {code}{why}."
+        if said := last_words(self._last):
+            text += f" It said: {said}"
+        return BuildError(text, command=command, exit_code=code)
 
     def _in_original(self, found: re.Match[str]) -> str:
         line = self._prepared.original_line(int(found[1]))
@@ -195,6 +208,11 @@ class BuildOutput:
 
     def _tell(self, lines: list[str]) -> None:
         for line in lines:
+            if _STARTED.match(line):
+                self._last.clear()  # what comes is of another command
+                self._printed.clear()
+            if line.startswith("$ "):
+                self._printed.append(line)
             self._note_containers(line)
             self._note_images(line)
             self._last.append(line)
@@ -218,26 +236,13 @@ class BuildOutput:
             self.outcome.made = (*self.outcome.made, made[1])
 
 
-def _command_failure(message: str) -> BuildError | None:
-    found = _failed_command(message)
-    if found is None:
-        return None
-    command, code = shown_command(found["command"]), int(found["code"])
-    why = " (killed, most likely for want of memory)" if code == _KILLED else ""
-    text = f"`{command}` failed with exit code {code}{why}."
-    return BuildError(text, command=command, exit_code=code)
-
-
 def _failed_command(message: str) -> re.Match[str] | None:
     return next((found for pattern in _FAILED if (found := pattern.search(message))), None)
 
 
-def _command_in(message: str) -> str:
-    found = _failed_command(message)
-    return f"`{shown_command(found['command'])}`" if found else ""
-
-
-def shown_command(command: str) -> str:
-    """As its author wrote it: without the shell that runs it, on one line, not too long."""
-    text = " ".join(_SHELL.sub("", command.strip()).split())
+def shown_command(command: str, printed: Sequence[str] = ()) -> str:
+    """As its author wrote it: without the shell that runs it, on one line, not too long. Of several
+    the one that `printed`, what the command has printed, names last.
+    """
+    text = " ".join(authored(_SHELL.sub("", command.strip()), printed).split())
     return text if len(text) <= _LONGEST_COMMAND else text[: _LONGEST_COMMAND - 1] + "…"
