@@ -166,6 +166,8 @@ def finished(
         first = _COMPLETED.get(operation.type, "")
     elif status is OperationStatus.ROLLBACK_SUCCEEDED:
         first = "Rollback succeeded. The last deployed version goes on serving."
+    elif service is ServiceStatus.CREATE_FAILED:  # whatever tried it again
+        first = _FAILED[_T.CREATE_SERVICE]
     else:
         first = _FAILED.get(operation.type, "")
     return tuple(line for line in (first, status_set(service)) if line)

@@ -103,6 +103,14 @@ def test_every_end_says_the_status(type_, status):
     assert all(lines)
 
 
+@pytest.mark.parametrize("type_", [OperationType.UPDATE_SERVICE, OperationType.START_DEPLOYMENT])
+def test_what_was_never_created_has_failed_to_be_created_again(type_):
+    lines = narration.finished(
+        operation(type_), OperationStatus.FAILED, ServiceStatus.CREATE_FAILED
+    )
+    assert lines == ("Service creation failed.", "Service status is set to CREATE_FAILED.")
+
+
 @pytest.mark.parametrize("type_", OperationType)
 def test_every_beginning_says_the_status(type_):
     lines = narration.begun(replace(operation(), type=type_))
