@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis.strategies import integers, lists
 
+from emulator.drivers.docker.build_network import ensure_network
+from emulator.drivers.docker.connect import Connection
 from emulator.drivers.docker.engine import Engine
 from emulator.drivers.docker.networks import (
     CORNER,
@@ -42,6 +44,7 @@ class FullEngine:
             self.refusals -= 1
             raise EngineError("Pool overlaps with other one on this address space")
         self.networks.append(json)
+        return {"Id": json["Name"]}
 
 
 async def test_a_network_gets_addresses_that_no_other_has():
@@ -57,6 +60,41 @@ async def test_somebody_who_was_faster_only_costs_another_try():
     engine = FullEngine()
     engine.refusals = 3
     await create_network(engine, {"Name": "one"})
+    assert len(engine.networks) == 1
+
+
+class ForgetfulEngine:
+    """Makes a second network of a name for whoever asked before the first was there."""
+
+    connection = Connection(address="tcp://elsewhere:2375", local=False)
+
+    def __init__(self) -> None:
+        self.networks = []
+        self.both_have_looked = asyncio.Barrier(2)
+
+    async def get(self, path, parameters=None):
+        if path == "/info":
+            return {"Architecture": "x86_64", "NCPU": 2, "DockerRootDir": "/var/lib/docker"}
+        assert path == "/networks"
+        seen = list(self.networks)
+        if not seen:
+            await self.both_have_looked.wait()
+        return [each for each in seen if parameters["filters"]["name"][0] in each["Name"]]
+
+    async def post(self, path, json):
+        assert path == "/networks/create"
+        number = len(self.networks)
+        self.networks.append({**json, "Id": f"n{9 - number}", "Created": f"2026-01-0{number + 1}"})
+        return {"Id": self.networks[-1]["Id"]}
+
+    async def delete(self, path):
+        self.networks = [each for each in self.networks if f"/networks/{each['Id']}" != path]
+
+
+async def test_builders_that_begin_at_once_share_one_network():
+    engine = ForgetfulEngine()
+    one, other = await asyncio.gather(ensure_network(engine, "me"), ensure_network(engine, "me"))
+    assert one["Id"] == other["Id"] == engine.networks[0]["Id"]
     assert len(engine.networks) == 1
 
 

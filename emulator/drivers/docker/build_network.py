@@ -1,9 +1,10 @@
 """The network that builds run in: one per state directory, made on demand."""
 
-from emulator.drivers.docker.engine import ConflictError, Engine, Json, NotFoundError
+from emulator.drivers.docker.engine import ConflictError, Engine, Json
 from emulator.drivers.docker.host import find_host
 from emulator.drivers.docker.labels import Role, labels
 from emulator.drivers.docker.networks import create_network
+from emulator.model.errors import EngineError
 
 
 def network_name(owner: str) -> str:
@@ -11,28 +12,41 @@ def network_name(owner: str) -> str:
 
 
 async def ensure_network(engine: Engine, owner: str) -> Json:
-    """The network as the engine shows it."""
+    """The network as the engine shows it. By its id: engines before 25 make two of one name for
+    who asks for them at once, and know neither by it then. All take the first of them.
+    """
+    if (there := await _first(engine, owner)) is not None:
+        return there
+    made = await _create(engine, owner)
+    first = await _first(engine, owner)
+    if first is None:
+        raise EngineError(f"the network {network_name(owner)} was removed as soon as it was made")
+    if made not in {"", first["Id"]}:
+        await engine.delete(f"/networks/{made}")
+    return first
+
+
+async def _first(engine: Engine, owner: str) -> Json | None:
     name = network_name(owner)
-    try:
-        return await engine.get(f"/networks/{name}")
-    except NotFoundError:
-        await _create(engine, name, owner)
-    return await engine.get(f"/networks/{name}")
+    found = await engine.get("/networks", {"filters": {"name": [name]}})  # a part of the name
+    exact = (each for each in found if each["Name"] == name)
+    return min(exact, key=lambda each: (each["Created"], each["Id"]), default=None)
 
 
-async def _create(engine: Engine, name: str, owner: str) -> None:
+async def _create(engine: Engine, owner: str) -> str:
+    """Its id; "" if another build was faster."""
     mtu = (await find_host(engine)).mtu
     wanted = {
-        "Name": name,
+        "Name": network_name(owner),
         "Driver": "bridge",
         "CheckDuplicate": True,
         "Labels": labels(owner, Role.BUILD),
         "Options": {"com.docker.network.driver.mtu": str(mtu)} if mtu else {},
     }
     try:
-        await create_network(engine, wanted)
+        return await create_network(engine, wanted)
     except ConflictError:
-        return  # another build was faster
+        return ""
 
 
 def gateway_of(network: Json) -> str:

@@ -19,7 +19,7 @@ _MISTAKE = "parse error"  # the engine refuses a Dockerfile as a bad request
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Build:
-    """What is built: `arguments` are build arguments, `network` a network's name. One without a
+    """What is built: `arguments` are build arguments, `network` a network's name or id. One without a
     tag is a part of a build.
     """
 

@@ -25,7 +25,7 @@ from emulator.drivers.docker.build_context import (
     plain_files,
 )
 from emulator.drivers.docker.build_environment import HostEnvironment, read_host
-from emulator.drivers.docker.build_network import ensure_network, gateway_of, network_name
+from emulator.drivers.docker.build_network import ensure_network, gateway_of
 from emulator.drivers.docker.build_output import Bound, BuildOutput, OnLine
 from emulator.drivers.docker.build_run import Build, run_build, shown
 from emulator.drivers.docker.build_sandboxes import BuildSandboxes
@@ -51,7 +51,7 @@ _TOKEN_NOTE = "npm's token for the configured registry is readable in the built 
 
 @dataclass(frozen=True, slots=True)
 class _Surroundings:
-    """The host as a build in `network` reaches it."""
+    """The host as a build in `network`, an id, reaches it."""
 
     environment: BuildEnvironment
     network: str
@@ -238,7 +238,7 @@ class DockerBuilder:
         if host.environment.npmrc:
             on_line(_TOKEN_NOTE)
         environment = replace(host.environment, arguments=arguments)
-        return _Surroundings(environment, network_name(self._owner))
+        return _Surroundings(environment, network["Id"])
 
     async def _provide(self, host: HostEnvironment) -> None:
         """The image that the host's certificates and keys are copied from."""

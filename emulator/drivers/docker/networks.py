@@ -25,28 +25,29 @@ _DESTINATION, _MASK = 1, 7  # columns
 _EXHAUSTED = "address pool"
 
 
-async def create_network(engine: Engine, wanted: Json) -> None:
-    """As the engine's API has it; addresses are found where the engine has none left."""
+async def create_network(engine: Engine, wanted: Json) -> str:
+    """Its id. As the engine's API has it; addresses are found where the engine has none left."""
     try:
-        await engine.post("/networks/create", json=wanted)
+        made = await engine.post("/networks/create", json=wanted)
     except EngineError as error:
         if _EXHAUSTED not in str(error):
             raise
-        await _create_in_corner(engine, wanted, error)
+        return await _create_in_corner(engine, wanted, error)
+    return str(made["Id"])
 
 
-async def _create_in_corner(engine: Engine, wanted: Json, error: EngineError) -> None:
+async def _create_in_corner(engine: Engine, wanted: Json, error: EngineError) -> str:
     taken = [*subnets_of(await engine.get("/networks")), *await asyncio.to_thread(routed)]
     for subnet in islice(free_subnets(taken, secrets.randbelow(SUBNETS)), TRIES):
         # Of a subnet that it was given the engine does not tell the gateway that it chooses.
         addresses = {"Subnet": str(subnet), "Gateway": str(subnet[1])}
         addressed = {**wanted, "IPAM": {"Config": [addresses]}}
         try:
-            await engine.post("/networks/create", json=addressed)
+            made = await engine.post("/networks/create", json=addressed)
         except EngineError as again:
             error = again
         else:
-            return
+            return str(made["Id"])
     hint = "remove networks that nobody uses (`docker network prune`) or delete a service"
     raise EngineError(f"{error}: {hint}") from error
 
