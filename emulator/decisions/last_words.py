@@ -11,6 +11,8 @@ from typing import Final
 LONGEST: Final = 300  # characters
 _NEAR: Final = 15  # lines before the last in which a reason is looked for
 _BUILDKIT: Final = re.compile(r"^(?:#\d+ )?(?:\d+\.\d+ )?")  # its step, and the time
+_SYNTAX: Final = re.compile(r"(?:SyntaxError|IndentationError|TabError): (?!.* line \d+\)$)")
+_FILE: Final = re.compile(r'File "(.+)", line (\d+)')
 _NPM: Final = re.compile(r"npm (?:ERR!|error)")
 _ALWAYS: Final = tuple(
     re.compile(pattern, re.IGNORECASE)
@@ -60,8 +62,15 @@ def last_words(lines: Sequence[str]) -> str:
     at = next((at for at in near if _TELLING.search(said[at])), last)
     while at and _NPM.match(said[at]) and _NPM.match(said[at - 1]):
         at -= 1  # npm tells why first, and then what one might do
-    text = " ".join(said[at].split())
+    place = _place(said[:at]) if _SYNTAX.match(said[at]) else ""
+    text = " ".join(f"{said[at]}{place}".split())
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def _place(before: Sequence[str]) -> str:
+    """Python names it some lines earlier."""
+    found = next((found for line in reversed(before) if (found := _FILE.match(line))), None)
+    return f" ({found[1]}, line {found[2]})" if found else ""
 
 
 def _says(line: str) -> bool:

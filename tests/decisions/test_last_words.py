@@ -73,6 +73,10 @@ cmd/server/main.go:3:99: undefined: greet.Ho"""
 PYTHON = """Traceback (most recent call last):
   File "/app/manage.py", line 3, in <module>
 ModuleNotFoundError: No module named 'django'"""
+SYNTAX = """  File "app.py", line 6
+    def broken(:
+               ^
+SyntaxError: invalid syntax"""
 BUILDKIT = """#5 [2/2] RUN nosuch
 #5 0.345 /bin/sh: 1: nosuch: not found
 #5 ERROR: process "/bin/sh -c nosuch" did not complete successfully: exit code: 127
@@ -105,6 +109,7 @@ the end"""
         (MAKE, "main.c:1:10: fatal error: nosuch.h"),
         (GO, "cmd/server/main.go:3:99: undefined: greet.Ho"),
         (PYTHON, "ModuleNotFoundError: No module named 'django'"),
+        (SYNTAX, "SyntaxError: invalid syntax (app.py, line 6)"),
         (BUILDKIT, "/bin/sh: 1: nosuch: not found"),
         (WARNED, "the end"),
         ("one\ntwo\n\n", "two"),
