@@ -118,6 +118,10 @@ def stopped(exit_: Exit | None, memory: int) -> str:
     )
     if exit_ is not None and exit_.out_of_memory:
         return f"{text} (out of memory: it used more than its {memory} MB)"
+    if exit_ is not None and not code:
+        return (
+            f"{text} (it ended by itself, without an error: what is started has to go on running)"
+        )
     return text
 
 

@@ -92,6 +92,11 @@ def test_an_exit_that_nobody_saw_is_still_told():
     assert narration.stopped(None, 512).endswith("exit code: 0")
 
 
+def test_an_application_that_just_ends_is_told_apart_from_one_that_fails():
+    assert "has to go on running" in narration.stopped(Exit(code=0, out_of_memory=False), 512)
+    assert "go on" not in narration.stopped(Exit(code=1, out_of_memory=False), 512)
+
+
 @pytest.mark.parametrize("type_", OperationType)
 @pytest.mark.parametrize(
     "status",
