@@ -4,7 +4,7 @@ Line numbers count from 1 and never move: what is rewritten takes as many lines 
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from emulator.model.configuration import NOTHING
@@ -17,6 +17,7 @@ _WITH_HEREDOCS = frozenset({"RUN", "COPY", "ADD"})
 _SECRETS = ("type=secret", "type=ssh")  # kinds of RUN --mount
 _ID = re.compile(r"(?:^|,)id=([^,]+)")
 _NATIVE = ("BUILDPLATFORM", "TARGETPLATFORM")  # variables that only BuildKit sets
+_FROM = "--from="  # of COPY
 _FLAGS_OF_BUILDKIT = frozenset(
     {
         *("--mount", "--network", "--security"),
@@ -200,9 +201,21 @@ def secrets(dockerfile: str) -> tuple[tuple[int, str], ...]:
 
 
 def external_images(dockerfile: str, given: Mapping[str, str] = NOTHING) -> tuple[str, ...]:
-    """What its stages start from, each once."""
-    found = stages(parse(dockerfile), given)
-    return tuple(dict.fromkeys(stage.image for stage in found if stage.external))
+    """What its stages start from, and then what they copy from, each once."""
+    instructions = parse(dockerfile)
+    found = [stage.image for stage in stages(instructions, given) if stage.external]
+    copied = (image for _, image in _copied_images(instructions))
+    return tuple(dict.fromkeys((*found, *copied)))
+
+
+def _copied_images(instructions: Sequence[Instruction]) -> Iterator[tuple[Instruction, str]]:
+    """Each COPY whose --from names neither a stage nor its number; no variable is replaced there."""
+    names = {stage.name for stage in stages(instructions)}
+    for copy in (i for i in instructions if i.keyword == "COPY"):
+        named = (flag.removeprefix(_FROM) for flag in copy.flags if flag.startswith(_FROM))
+        image = next(named, "")
+        if image and not image.isdecimal() and image.lower() not in names and "$" not in image:
+            yield copy, image
 
 
 def replace_images(
@@ -226,6 +239,11 @@ def replace_images(
             named = ("AS", stage.name) if stage.name else ()
             line = " ".join(("FROM", *kept, image, *named))
             lines[where.line - 1 : where.end] = [line] + [""] * (where.end - where.line)
+    for copy, image in _copied_images(instructions):
+        if image in ours:
+            lines[copy.line - 1] = lines[copy.line - 1].replace(
+                _FROM + image, _FROM + ours[image], 1
+            )
     return "\n".join(lines)
 
 

@@ -14,6 +14,14 @@ from emulator.decisions.instructions import (
 )
 
 
+def test_an_image_that_is_only_copied_from_is_one_that_it_needs():
+    text = (
+        "FROM a AS one\nCOPY --from=One x y\nCOPY --from=0 x y\nCOPY --chown=1 --from=node:18 x y\n"
+    )
+    assert external_images(text) == ("a", "node:18")
+    assert replace_images(text, {"node:18": "ours:1"}) == text.replace("node:18", "ours:1")
+
+
 def test_reads_instructions_with_their_lines():
     text = "# syntax=x\nFROM a\n\nRUN one && \\\n  # why\n  two\ncopy --from=b --chown=c x y\n"
     found = [(i.keyword, i.line, i.end) for i in parse(text)]
