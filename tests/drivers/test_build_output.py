@@ -164,6 +164,13 @@ def test_a_mistake_in_the_dockerfile_is_at_its_author_s_line():
     assert str(error) == "Dockerfile:2: unknown instruction: RUNN"
 
 
+def test_what_the_engine_says_of_an_instruction_is_at_its_author_s_line_too():
+    build, _ = output()
+    build.feed({"stream": "Step 3/4 : RUN x\n"})
+    error = build.failure("COPY failed: stat nosuch.txt: file does not exist")
+    assert str(error) == "Dockerfile:2: COPY failed: stat nosuch.txt: file does not exist"
+
+
 @pytest.mark.parametrize(
     ("command", "shown"),
     [

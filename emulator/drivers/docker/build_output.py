@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from emulator.decisions import network_trouble
 from emulator.decisions.build_environment import Prepared
 from emulator.decisions.dockerfile import authored
+from emulator.decisions.instructions import parse
 from emulator.decisions.last_words import last_words
 from emulator.drivers.docker.engine import Json
 from emulator.model.configuration import NOTHING
@@ -160,6 +161,8 @@ class BuildOutput:
         self._lines = Lines()
         self._last: deque[str] = deque(maxlen=_REMEMBERED)
         self._printed: deque[str] = deque(maxlen=_REMEMBERED)
+        self._step = 0
+        self._is_part = part is not None
         self._makes = False
 
     def feed(self, message: Json) -> None:
@@ -185,7 +188,7 @@ class BuildOutput:
                 f"The disk is full: {f'`{error.command}`' if error else 'the build'} failed"
                 " with 'no space left on device'; `apprunner prune` makes room."
             )
-        error = error or BuildError(_PARSE_ERROR.sub(self._in_original, message.strip()))
+        error = error or BuildError(self._mistake(message.strip()))
         if hint := network_trouble.hint((*self._last, *message.splitlines())):
             text = f"{str(error).rstrip('.')}. {hint}"
             return BuildError(text, command=error.command, exit_code=error.exit_code)
@@ -201,6 +204,15 @@ class BuildOutput:
         if said := last_words(self._last):
             text += f" It said: {said}"
         return BuildError(text, command=command, exit_code=code)
+
+    def _mistake(self, message: str) -> str:
+        """With the place in the Dockerfile, unless that is but a part of what its author knows."""
+        text = _PARSE_ERROR.sub(self._in_original, message)
+        instructions = parse(self._prepared.text)
+        if text != message or self._is_part or not 0 < self._step <= len(instructions):
+            return text
+        line = self._prepared.original_line(instructions[self._step - 1].line)
+        return f"Dockerfile:{line}: {text}"
 
     def _in_original(self, found: re.Match[str]) -> str:
         line = self._prepared.original_line(int(found[1]))
@@ -228,6 +240,7 @@ class BuildOutput:
     def _note_images(self, line: str) -> None:
         """A FROM names an image that was there, and so does a step that the engine remembers."""
         if step := _STEP.fullmatch(line):
+            self._step = int(step[1])
             self.outcome.command = shown_command(step[3].removeprefix("RUN "))
             self._makes = not step[3].upper().startswith("FROM ")
         elif line == _CACHED:
