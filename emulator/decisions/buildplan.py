@@ -18,6 +18,7 @@ from emulator.decisions.caches import choose
 from emulator.decisions.configuration_schema import RELEASES, agree, shell_hint
 from emulator.decisions.detection import DOCKERFILE, Detection, detect, runtime_named
 from emulator.decisions.layering import Files, Judge, Step, layer
+from emulator.decisions.version_ranges import check_version
 from emulator.model.build import (
     AppConfiguration,
     Base,
@@ -347,6 +348,8 @@ def exposed_port(dockerfile: str) -> int | None:
 
 def _managed(chosen: _Chosen, files: Files, directory: str) -> BuildPlan:
     configuration, runtime = chosen.configuration, chosen.runtime
+    for demand in chosen.buildpack.demands if configuration.runtime_version else ():
+        check_version(demand, files.contents, configuration.runtime_version or "")
     judge = Judge(chosen.buildpack.dependencies, files)
     steps = layer(configuration, runtime.process, judge)
     lost = _lost(chosen, judge)

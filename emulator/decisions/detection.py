@@ -70,6 +70,7 @@ def wanted(paths: Collection[str], buildpacks: Iterable[Buildpack]) -> tuple[str
             names.update(dependency.inputs, dependency.refuse)
         for cache in buildpack.caches:
             names.update(cache.contains)
+        names.update(demand.file for demand in buildpack.demands)
     return tuple(sorted(names.intersection(paths)))
 
 

@@ -18,6 +18,7 @@ from emulator.model.build import (
     Buildpack,
     BuildProcess,
     Cache,
+    Demand,
     DependencyCommand,
     DetectionRule,
     Install,
@@ -243,6 +244,7 @@ def _buildpack(section: _Section, name: str, common: _Common) -> Buildpack:
         rules=section.tables("rules", _rule),
         dependencies=section.tables("dependencies", _dependency),
         caches=section.tables("caches", _cache),
+        demands=section.tables("demands", _demand),
     )
     section.finish()
     return buildpack
@@ -299,6 +301,10 @@ def _dependency(section: _Section) -> DependencyCommand:
         refuse=section.patterns("refuse"),
         outputs=section.texts("outputs"),
     )
+
+
+def _demand(section: _Section) -> Demand:
+    return Demand(file=section.text("file"), key=section.text("key"))
 
 
 def _cache(section: _Section) -> Cache:

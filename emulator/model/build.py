@@ -140,6 +140,16 @@ class DetectionRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """A JSON file that may say which versions of the language will do: `key` has dots, its value is
+    a range in npm's notation.
+    """
+
+    file: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Buildpack:
     """One folder under buildpacks/; `runtime` is the name of the one detection chooses.
 
@@ -154,6 +164,7 @@ class Buildpack:
     rules: tuple[DetectionRule, ...] = ()
     dependencies: tuple[DependencyCommand, ...] = ()
     caches: tuple[Cache, ...] = ()
+    demands: tuple[Demand, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

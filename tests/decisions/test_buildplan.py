@@ -69,6 +69,15 @@ def test_apprunner_yaml_comes_first():
 
 
 @pytest.mark.documented
+def test_a_package_json_that_contradicts_runtime_version_fails_the_build():
+    files = {FILE: yaml_of("nodejs18"), "package.json": '{"engines": {"node": "12.x"}}'}
+    assert planned(files).base.image == "node:18"
+    files[FILE] += "  runtime-version: 18.17\n"
+    with pytest.raises(ConfigurationError, match=r"package.json \(engines.node\): '12.x' excludes"):
+        planned(files)
+
+
+@pytest.mark.documented
 def test_with_the_api_as_source_the_file_is_ignored():
     files = {FILE: yaml_of("python3"), "package.json": PACKAGE}
     made = planned(files, values=VALUES, by_api=True)
