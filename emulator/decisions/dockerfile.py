@@ -23,7 +23,7 @@ _KEY_LENGTH = 24
 _WORD = r"""(?:(?:'[^']*'|\\')+|"\$\(printf '%b' '[^']*'\)")"""
 _EXPORT = re.compile(rf"export(?:\s+\w+={_WORD})+\s+&& ")
 _ECHO = re.compile(rf"""echo (?='\$ |"\$\(printf '%b' '\\0044 ){_WORD}\s+&& """)
-_EVAL = re.compile(r"eval (?:'[^']*'|\\')+")
+_EVAL = re.compile(r"(?<!\S)eval (?:'[^']*'|\\')+")
 
 
 def render(plan: BuildPlan, base: str) -> str:
@@ -166,7 +166,7 @@ def authored(command: str, printed: Sequence[str] = ()) -> str:
         if line.startswith("$ ") and _prints(command, line):
             return line.removeprefix("$ ")
     bare = _ECHO.sub("", _EXPORT.sub("", command, count=1))
-    return shlex.split(bare)[1] if _EVAL.fullmatch(bare) else bare
+    return _EVAL.sub(lambda found: shlex.split(found[0])[1], bare)
 
 
 def _prints(command: str, line: str) -> bool:

@@ -177,6 +177,13 @@ def test_a_command_that_is_alone_in_its_phase_is_named_as_its_author_wrote_it():
     assert authored("export A=b && make") == "export A=b && make"
 
 
+def test_a_phase_of_which_nothing_has_run_yet_is_shown_without_what_we_put_around():
+    [run] = runs(
+        render(replace(COMPLETE, pre_build=(), build=("a", "b; c"), post_build=(), pre_run=()), "x")
+    )
+    assert " ".join(authored(run).split()) == "a && b; c"
+
+
 @pytest.mark.parametrize("failing", ["false", "exit 3", "cd missing && true", "true; false"])
 def test_the_first_command_that_fails_ends_the_phase_and_is_the_last_one_printed(failing):
     done = sh(phase("echo one", failing, "echo three"))
