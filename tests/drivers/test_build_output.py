@@ -159,6 +159,13 @@ def test_a_host_that_could_not_be_reached_is_named_with_what_reaches_builds():
     assert (error.command, error.exit_code) == ("make", 6)
 
 
+def test_a_program_that_is_not_there_is_told_with_what_to_do():
+    build, _ = output()
+    build.feed({"stream": "/bin/sh: 1: sudo: not found\n"})
+    error = build.failure("The command '/bin/sh -c sudo make' returned a non-zero code: 127")
+    assert "It said: /bin/sh: 1: sudo: not found. A build is root already" in str(error)
+
+
 def test_a_mistake_in_the_dockerfile_is_at_its_author_s_line():
     error = output()[0].failure("dockerfile parse error line 3: unknown instruction: RUNN")
     assert str(error) == "Dockerfile:2: unknown instruction: RUNN"

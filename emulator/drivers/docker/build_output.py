@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from emulator.decisions import network_trouble
+from emulator.decisions import missing_programs, network_trouble
 from emulator.decisions.build_environment import Prepared
 from emulator.decisions.dockerfile import authored
 from emulator.decisions.instructions import parse
@@ -189,7 +189,8 @@ class BuildOutput:
                 " with 'no space left on device'; `apprunner prune` makes room."
             )
         error = error or BuildError(self._mistake(message.strip()))
-        if hint := network_trouble.hint((*self._last, *message.splitlines())):
+        missing = missing_programs.advice(last_words(self._last), error.command)
+        if hint := missing or network_trouble.hint((*self._last, *message.splitlines())):
             text = f"{str(error).rstrip('.')}. {hint}"
             return BuildError(text, command=error.command, exit_code=error.exit_code)
         return error
