@@ -33,7 +33,7 @@ from emulator.drivers.docker.builder import DockerBuilder
 from emulator.drivers.docker.caches import cache_sizes
 from emulator.drivers.docker.engine import Engine
 from emulator.drivers.docker.instances import DockerInstances
-from emulator.drivers.docker.prune import prune_caches, prune_images
+from emulator.drivers.docker.prune import build_is_under_way, prune_caches, prune_images
 from emulator.drivers.docker.pull import Images
 from emulator.drivers.git import GitRepositories
 from emulator.drivers.git_remote import GitRemotes
@@ -496,10 +496,13 @@ async def _detect(settings: Settings, path: Path, directory: str, branch: str) -
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned:
-    """What was removed, in words; `kept` is the size of the builds' caches that were not."""
+    """What was removed, in words; `kept` is the size of the builds' caches that were not. With
+    `building` no image was, for the sake of a build under way.
+    """
 
     removed: tuple[str, ...]
     kept: int
+    building: bool = False
 
 
 def prune(settings: Settings, *, dry_run: bool, caches: bool) -> Pruned:
@@ -509,8 +512,10 @@ def prune(settings: Settings, *, dry_run: bool, caches: bool) -> Pruned:
 
 async def _prune(settings: Settings, *, dry_run: bool, caches: bool) -> Pruned:
     async with await Engine.connect(settings.environment) as engine:
+        building = await build_is_under_way(engine)
         removed = await prune_images(engine, dry_run=dry_run)
         sizes = await cache_sizes(engine)
         if caches:
             removed += await prune_caches(engine, sizes, dry_run=dry_run)
-        return Pruned(removed=removed, kept=0 if caches else sum(sizes.values()))
+        kept = 0 if caches else sum(sizes.values())
+        return Pruned(removed=removed, kept=kept, building=building)

@@ -23,6 +23,8 @@ def command(*, dry_run: bool, caches: bool, as_json: bool) -> None:
         click.echo(each)
     what = "would be removed" if dry_run else "removed"
     click.echo(f"{terminal.counted(len(removed), 'thing')} {what}.")
+    if pruned.building:
+        click.echo("A build is under way and may need images without a name: none was looked at.")
     if pruned.kept:
         click.echo(
             f"The builds' caches hold {pruned.kept / 1e6:.0f} MB: "

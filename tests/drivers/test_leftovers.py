@@ -4,6 +4,7 @@ import pytest
 
 from emulator.drivers.docker.labels import ROLE, Role
 from emulator.drivers.docker.leftovers import CACHE, Leftovers
+from emulator.drivers.docker.prune import prune_images
 from emulator.model.identifiers import Epoch
 from emulator.model.settings import Limits
 
@@ -27,12 +28,12 @@ class Engine:
 
     async def get(self, path, params):
         labels = params["filters"]["label"]
-        if labels != [f"{ROLE}={Role.BUILD.value}"]:  # this owner has nothing
+        if labels not in ([f"{ROLE}={Role.BUILD.value}"], [ROLE]):  # this owner has nothing
             return {"Volumes": None} if path == "/volumes" else []
         return {"/containers/json": list(self.containers), "/images/json": self.found()}[path]
 
     def found(self):
-        return [{"Id": name, "Created": made} for name, made in self.images.items()]
+        return [{"Id": name, "Created": made, "Size": 1} for name, made in self.images.items()]
 
     async def delete(self, path):
         del self.images[path.removeprefix("/images/")]
@@ -46,3 +47,10 @@ async def test_steps_of_builds_are_kept_for_a_day_and_while_a_build_may_need_the
     removed = await Leftovers(engine, "owner", Clock(), Limits()).sweep(["service"], [])
     assert engine.images.keys() == left
     assert removed == (() if "old" in left else ("build step old",))
+
+
+@pytest.mark.parametrize(("containers", "left"), [((), set()), (({"Id": "step"},), {"new"})])
+async def test_who_prunes_takes_all_of_them_but_nothing_from_a_build_under_way(containers, left):
+    engine = Engine({"new": NOW}, containers)
+    assert len(await prune_images(engine, dry_run=False)) == 1 - len(left)
+    assert engine.images.keys() == left

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from emulator.drivers.docker.build_network import network_name
+from emulator.drivers.docker.build_network import ensure_network, network_name
 from emulator.drivers.docker.concurrency import to_the_end
 from emulator.drivers.docker.containers import remove_container
 from emulator.drivers.docker.engine import Engine, NotFoundError
@@ -93,9 +93,10 @@ class BuildSandboxes:
     async def _new(self, service: str) -> str:
         host = await self._hosts.here()
         name = f"{network_name(self._owner)}-{secrets.token_hex(4)}"
+        network = await ensure_network(self._engine, self._owner)
         body = {
             "Labels": labels(self._owner, Role.BUILD_SANDBOX, service=service),
-            "HostConfig": {"NetworkMode": network_name(self._owner)},
+            "HostConfig": {"NetworkMode": network["Id"]},
         }
         made: list[str] = []
 

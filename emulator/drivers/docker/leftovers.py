@@ -14,6 +14,7 @@ from emulator.drivers.docker.containers import remove_container
 from emulator.drivers.docker.engine import ConflictError, Engine, Json, NotFoundError
 from emulator.drivers.docker.labels import ROLE, SERVICE, Role, labelled
 from emulator.drivers.docker.observation import parse_time
+from emulator.drivers.docker.prune import build_is_under_way
 from emulator.model.errors import EngineError
 from emulator.model.identifiers import Epoch, ServiceId
 from emulator.model.settings import Limits
@@ -100,13 +101,11 @@ class Leftovers:
                         yield f"image {name}"
 
     async def _sweep_steps(self) -> AsyncIterator[str]:
-        """Images of steps and stages, which all state directories share: the engine's cache. A
-        build that is under way, whosever it is, may stand on one of them.
-        """
-        steps = {"label": [f"{ROLE}={Role.BUILD.value}"]}
-        if await self._engine.get("/containers/json", {"filters": steps}):
+        """Images of steps and stages, which all state directories share: the engine's cache."""
+        if await build_is_under_way(self._engine):
             return
-        unnamed = {"filters": {"dangling": ["true"], **steps}}
+        steps = [f"{ROLE}={Role.BUILD.value}"]
+        unnamed = {"filters": {"dangling": ["true"], "label": steps}}
         for image in await self._engine.get("/images/json", unnamed):
             old = self._clock.now() - image["Created"] > CACHE
             if old and await self._remove_image(image["Id"]):

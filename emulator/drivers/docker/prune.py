@@ -7,11 +7,23 @@ from contextlib import suppress
 
 from emulator.drivers.docker.caches import remove_volume
 from emulator.drivers.docker.engine import ConflictError, Engine, NotFoundError
-from emulator.drivers.docker.labels import ROLE
+from emulator.drivers.docker.labels import ROLE, Role
+
+
+async def build_is_under_way(engine: Engine) -> bool:
+    """Whosever it is. It may stand on an image of a step or a stage that nothing else shows to be
+    in use.
+    """
+    filters = {"label": [f"{ROLE}={Role.BUILD.value}"]}
+    return bool(await engine.get("/containers/json", {"filters": filters}))
 
 
 async def prune_images(engine: Engine, *, dry_run: bool) -> tuple[str, ...]:
-    """Of every state directory; what a container still uses stays. Returns words."""
+    """Of every state directory, unless a build is under way; what a container still uses stays.
+    Returns words.
+    """
+    if await build_is_under_way(engine):
+        return ()
     filters = {"dangling": ["true"], "label": [ROLE]}
     removed = []
     for image in await engine.get("/images/json", {"filters": filters}):
