@@ -17,8 +17,10 @@ class ReplayMeters:
     """Instances are numbers from 0 on, used again when an instance has ended.
 
     `memory_seconds` and `cpu_seconds` are as they are charged: whole, per stretch, of instances
-    that have ended; `stretches` counts the active ones. `instance_time` and `active_time` are exact. `shortfall` is the instance time
-    by which there was less than MinSize, `busy_time` the time in which any was active. `timeline`: from each moment on so many instances.
+    that have ended; `stretches` counts the active ones. `instance_time` and `active_time` are exact, and
+    what rests for less than `SHORTEST_GAP` is active. `shortfall` is the instance time by which there
+    was less than MinSize, `busy_time` the time in which any had requests. `timeline`: from each moment
+    on so many instances.
     """
 
     __slots__ = (
@@ -76,7 +78,10 @@ class ReplayMeters:
             self._busy_since = at
         self._busy += 1
         end = self._charged_to[instance]
-        if at <= end or at < self._quiet[instance] + SHORTEST_GAP:
+        rest = at - self._quiet[instance]
+        if rest < SHORTEST_GAP:
+            self.active_time += rest
+        if at <= end or rest < SHORTEST_GAP:
             return
         self.cpu_seconds += _whole(end - self._charged_from[instance])
         self._charged_from[instance] = at

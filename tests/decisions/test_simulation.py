@@ -39,6 +39,10 @@ def replayed(requests, wanted, **more):
 
 
 class TestByHand:
+    def test_a_rest_of_less_than_a_second_is_active_time_as_it_is_metered(self):
+        found = replayed([(0, 0.7), (1, 0.7), (4, 0.5)], setting())
+        assert found.active_seconds == pytest.approx(1.7 + 0.5)
+
     def test_a_request_that_finds_an_instance_takes_what_it_takes(self):
         found = replayed([(0, 2)], setting())
         assert (found.served, found.queued, found.latency(0.5)) == (1, 0, 2.0)
