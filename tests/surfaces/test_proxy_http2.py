@@ -9,6 +9,7 @@ import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
+from h2.settings import SettingCodes
 from hyperframe.frame import (
     ContinuationFrame,
     DataFrame,
@@ -175,6 +176,44 @@ async def test_a_request_that_is_taken_back_frees_its_instance_at_once(tmp_path)
         client.h2.reset_stream(number, ErrorCodes.CANCEL)
         client.flush()
         await until(lambda: w.at_rest and not app.writers)
+
+
+async def _big_or_hello(asked: Asked) -> None:
+    if asked.line.startswith("GET /big"):
+        asked.reply(b"x" * 300_000)
+    else:
+        await hello(asked)
+
+
+TAKEN_BACK = {
+    "room on the stream": lambda client, number: client.h2.increment_flow_control_window(9, number),
+    "room on all streams": lambda client, _: client.h2.update_settings(
+        {SettingCodes.INITIAL_WINDOW_SIZE: 10**6}
+    ),
+    "far too much room": lambda client, number: [
+        client.frame(WindowUpdateFrame(number, window_increment=2**31 - 1)) for _ in range(2)
+    ],
+    "a malformed request": lambda client, _: client.h2.reset_stream(
+        client.ask("/a b"), ErrorCodes.CANCEL
+    ),
+}
+
+
+@pytest.mark.parametrize("change", TAKEN_BACK.values(), ids=TAKEN_BACK)
+async def test_what_is_said_of_a_request_just_before_it_is_taken_back_harms_no_other(
+    tmp_path, change
+):
+    """What comes in one read is known to the library as a whole before its first event is seen."""
+    async with world(tmp_path, App(_big_or_hello)) as w, http2(w) as client:
+        client.acknowledging = False
+        number = client.ask("/big")
+        await client.until(lambda: len(client.got[number].body) == 65535)
+        change(client, number)
+        client.h2.reset_stream(number, ErrorCodes.CANCEL)
+        client.h2.increment_flow_control_window(10**6)
+        client.flush()
+        await until(lambda: w.at_rest)
+        assert (await client.answer(client.ask())).body == b"hello"
 
 
 async def test_an_answer_that_breaks_off_resets_its_stream(tmp_path):

@@ -241,13 +241,13 @@ class Http2Connection(BaseProtocol):
         return self.transport is not None and not self.transport.is_closing()
 
     def respond(self, stream: int, fields: _Fields, *, end: bool) -> None:
-        if self.open and stream in self._streams:
+        if self.open and stream in self._streams and not self._taken_back(stream):
             self._h2.send_headers(stream, fields, end_stream=end)
             self.flush_later()
 
     def push(self, stream: int, data: bytearray, *, last: bool) -> bool:
         """Send what the client's windows allow, taking it from `data`; whether all is sent."""
-        while self.open and not self.writing_paused:
+        while self.open and not self.writing_paused and not self._taken_back(stream):
             room = min(self._h2.local_flow_control_window(stream), self._h2.max_outbound_frame_size)
             if data and room <= 0:
                 return False
@@ -261,6 +261,11 @@ class Http2Connection(BaseProtocol):
             if not data:
                 return True
         return not self.open
+
+    def _taken_back(self, stream: int) -> bool:
+        """Also where that is among the events that have yet to be looked at."""
+        known = self._h2.streams.get(stream)
+        return known is None or known.closed
 
     def acknowledge(self, stream: int, count: int) -> None:
         if count and self.open:
