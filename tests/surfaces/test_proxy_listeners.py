@@ -1,6 +1,7 @@
 """Listeners: names over TLS, the redirect, a port per service, taken ports, stopping."""
 
 import asyncio
+import errno
 import os
 import socket
 import ssl
@@ -115,6 +116,28 @@ async def test_certificates_are_made_before_anybody_asks(tmp_path):
         router.add(SERVICE, [HOST], None)
         await until(lambda: (HOST, False) in made)
         assert proxy.connections == 0
+
+
+async def test_a_certificate_that_cannot_be_made_ahead_does_not_end_the_load_balancer(
+    tmp_path, caplog
+):
+    class Failing(Certificates):
+        def context(self, server_name: str | None) -> ssl.SSLContext:
+            if threading.current_thread() is not threading.main_thread() and server_name == HOST:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            return super().context(server_name)
+
+    certificates = Failing(tmp_path, CLOCK)
+    await certificates.load()
+    router = Router()
+    async with Proxy(router, certificates, Addresses(https_port=0, http_port=0), CLOCK) as proxy:
+        router.add(SERVICE, [HOST], None)
+        await until(lambda: "Too many open files" in caplog.text)
+        trusting = ssl.create_default_context(cafile=certificates.ca_file)
+        _, writer = await asyncio.open_connection(
+            "127.0.0.1", proxy.https_port, ssl=trusting, server_hostname=HOST
+        )
+        writer.close()
 
 
 async def test_plain_http_on_the_tls_port_and_silence_do_no_harm(tmp_path):

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
 from emulator.controllers.router import Router
-from emulator.model.errors import AddressInUseError
+from emulator.model.errors import AddressInUseError, StoreError
 from emulator.model.identifiers import ServiceId
 from emulator.model.settings import Addresses, LoadBalancer
 from emulator.ports import Clock
@@ -230,9 +230,14 @@ class Proxy:
             self._floor.complain(f"the access log cannot be written: {error.strerror}")
 
     async def _certify(self, names: frozenset[str]) -> None:
-        """Ahead of the first handshake, which happens on the event loop."""
+        """Ahead of the first handshake, which happens on the event loop. One that cannot be made
+        now (no descriptor is left) is made there: that must not end the load balancer.
+        """
         for name in names:
-            await asyncio.to_thread(self._certificates.context, name)
+            try:
+                await asyncio.to_thread(self._certificates.context, name)
+            except (OSError, StoreError) as error:
+                self._floor.complain(f"no certificate could be made ahead: {error}")
 
 
 def _read_modules() -> None:

@@ -97,9 +97,10 @@ class TlsDoor:
             except OSError as error:
                 if error.errno in OUT_OF_DESCRIPTORS:
                     self._floor.complain("no connection is accepted: no file descriptor is left")
+                if not isinstance(error, ConnectionError):  # that one has hung up, no more
                     await self._clock.sleep(_PAUSE)
-                continue
-            self._begin(accepted, Handshake(self._floor, str(address[0])))
+            else:
+                self._begin(accepted, Handshake(self._floor, str(address[0])))
             await self._clock.sleep(0)  # a crowd at the door is not all that there is to do
 
     def _begin(self, accepted: socket.socket, handshake: Handshake) -> None:
