@@ -227,6 +227,15 @@ BAD_ANSWERS = {
     "a name that is none": b"HTTP/1.1 200 OK\r\nA b: 1\r\nContent-Length: 0\r\n\r\n",
     "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nContent-Length: 5\r\n\r\nhello",
     "a length that is none": b"HTTP/1.1 200 OK\r\nContent-Length: five\r\n\r\nhello",
+    "another coding": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nhello",
+    "a coding under the chunks": (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+    ),
+    "chunked twice": (
+        b"HTTP/1.1 200 OK\r\n"
+        + b"Transfer-Encoding: chunked\r\n" * 2
+        + b"\r\n5\r\nhello\r\n0\r\n\r\n"
+    ),
     "too long a header": b"HTTP/1.1 200 OK\r\nA: " + b"x" * 70_000 + b"\r\n\r\n",
     "too many headers": b"HTTP/1.1 200 OK\r\n" + b"A: 1\r\n" * 200 + b"\r\n",
 }

@@ -132,11 +132,18 @@ def is_value(value: bytes) -> bool:
 
 def response_is_sound(message: RawResponseMessage) -> bool:
     """Whether an instance's head can be passed on: the parser is lenient with responses."""
-    lengths = set()
+    lengths, codings = set(), []
     for name, value in message.raw_headers:
         if not is_token(name) or not is_value(value):
             return False
-        if name.lower() == b"content-length":
-            lengths.add(value)
+        match name.lower():
+            case b"content-length":
+                lengths.add(value)
+            case b"transfer-encoding":
+                codings.append(value.lower())
+            case _:
+                pass
     reason = message.reason.encode("utf-8", "surrogateescape")
-    return is_value(reason) and len(lengths) <= 1 and all(map(_is_length, lengths))
+    # A body in another coding would reach the client without the header that says so.
+    sound = is_value(reason) and codings in ([], [_CHUNKED])
+    return sound and len(lengths) <= 1 and all(map(_is_length, lengths))
