@@ -266,6 +266,19 @@ async def test_a_client_that_expects_100_is_told_to_go_on_once_an_instance_is_th
     assert app.asked[0].header("expect") is None
 
 
+async def test_a_client_of_http_1_0_is_never_told_to_go_on(tmp_path):
+    async with world(tmp_path, App()) as w:
+        client = await w.connect()
+        head = (
+            f"POST / HTTP/1.0\r\nHost: {HOST}\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+        )
+        client.send(head)
+        await until(lambda: w.balancer.total_in_flight)
+        client.send("abc")
+        answer = await client.answer()
+        assert (answer.status, answer.body) == (200, b"abc")
+
+
 async def test_a_client_that_expects_100_and_is_refused_is_not_told_to_go_on(tmp_path):
     async with world(tmp_path, routed=(), queue_limit=0) as w:
         client = await w.connect()

@@ -192,6 +192,17 @@ async def test_nothing_else_is_switched_to(tmp_path, headers):
     assert app.asked == []
 
 
+async def test_http_1_0_has_no_upgrades(tmp_path):
+    app = App()
+    async with world(tmp_path, app) as w:
+        w.balancer.configure(websockets=True)
+        client = await w.connect()
+        client.send(f"GET / HTTP/1.0\r\nHost: h\r\n{HANDSHAKE}\r\n")
+        assert (await client.answer()).body == b"hello"
+        assert await client.ended()
+    assert app.asked[0].header("upgrade") is None
+
+
 @pytest.mark.parametrize("step", [1, 3, 7, 1000])
 def test_the_end_of_a_message_is_found_however_it_is_cut(step):
     sizes = (0, 1, 125, 126, 1000, 65536)

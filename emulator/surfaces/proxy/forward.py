@@ -49,6 +49,7 @@ from emulator.surfaces.proxy.upstream import (
 
 PATIENCE = 1.0  # seconds that a person waits without being told why
 
+_HTTP_1_0 = (1, 0)  # of which 1xx and upgrades are not known
 _SWITCHING = 101
 _TOO_MANY_REQUESTS = 429
 _UNAVAILABLE = 503
@@ -172,8 +173,9 @@ class Exchange:
         """Why a connection may not change its protocol, "" if it may or only offers to."""
         if self._message.method == "CONNECT":
             return "App Runner has no CONNECT"
-        if self._message.headers.get("Upgrade", "").lower() == "h2c":
-            return ""  # merely offered, as by curl
+        offered = self._message.headers.get("Upgrade", "").lower() == "h2c"  # as by curl
+        if offered or self._message.version == _HTTP_1_0:
+            return ""
         if not is_websocket(self._message) or not self._body.is_eof():
             return "only WebSocket may be upgraded to"
         if not balancer.websockets:
@@ -430,9 +432,7 @@ class Exchange:
             await lease.ready
         except Exception:  # noqa: BLE001 - whatever keeps it frozen, it cannot be reached
             raise UpstreamError(CONNECTION_FAILURE, safe=True) from None
-        if not self._continued and self._message.headers.get("Expect", "").lower() == (
-            "100-continue"
-        ):
+        if not self._continued and self._expects_100():
             self._continued = True
             self._client.go_on()
         response = self._send(connection, self._head())
@@ -446,6 +446,10 @@ class Exchange:
             self._client.body_wanted = False
             pump.cancel()
             await asyncio.wait((pump,))
+
+    def _expects_100(self) -> bool:
+        expected = self._message.headers.get("Expect", "").lower()
+        return expected == "100-continue" and self._message.version > _HTTP_1_0
 
     def _send(self, connection: UpstreamConnection, data: bytes) -> "asyncio.Future[Response]":
         self._sent_at = asyncio.get_running_loop().time()
