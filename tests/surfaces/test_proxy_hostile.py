@@ -200,6 +200,15 @@ async def test_without_descriptors_a_request_is_refused_and_no_instance_is_blame
         assert (await client.answer()).status == 200
 
 
+async def test_without_descriptors_the_log_says_why_nobody_can_connect(tmp_path, caplog):
+    app = App()
+    async with world(tmp_path, app) as w:
+        with socket.socket() as client, no_descriptors():
+            client.connect(("127.0.0.1", w.port))
+            await until(lambda: "no file descriptor is left" in caplog.text)
+        assert (await w.ask()).status == 200
+
+
 @contextlib.contextmanager
 def no_descriptors():
     """Whatever is open stays so, nothing more can be opened."""

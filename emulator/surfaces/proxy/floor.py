@@ -169,6 +169,9 @@ class Floor:
             self._complained[trouble] = now
             _log.warning("%s", trouble)
 
+    def out_of_descriptors(self) -> None:
+        self.complain("no connection is accepted: no file descriptor is left (ulimit -n)")
+
     def _refuse(self, limit: str) -> None:
         self.refused += 1
         self.complain(f"a connection was refused: there are {limit}")

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import importlib
+import os
 import ssl
 from collections.abc import Awaitable, Callable
 from types import TracebackType
@@ -23,6 +24,7 @@ from emulator.surfaces.proxy.negotiation import Negotiated
 from emulator.surfaces.proxy.port_holder import holder_of
 from emulator.surfaces.proxy.redirect import Redirect
 from emulator.surfaces.proxy.tls_door import Handshake, TlsDoor
+from emulator.surfaces.proxy.upstream import OUT_OF_DESCRIPTORS
 
 GRACE = 10.0  # seconds for requests in flight when the proxy stops
 
@@ -215,12 +217,21 @@ class Proxy:
 
     def _tick(self) -> None:
         self._floor.tick(asyncio.get_running_loop().time())
+        self._look_for_descriptors()
         if self._flushing is None or self._flushing.done():
             self._flushing = self._group.create_task(self._flush())
         new, self._certified = self._router.hosts - self._certified, self._router.hosts
         if new:
             self._group.create_task(self._certify(new))
         self._tick_later()
+
+    def _look_for_descriptors(self) -> None:
+        """The event loop closes what it has none for, and says nothing of it."""
+        try:
+            os.close(os.open(os.devnull, os.O_RDONLY))
+        except OSError as error:
+            if error.errno in OUT_OF_DESCRIPTORS:
+                self._floor.out_of_descriptors()
 
     async def _flush(self) -> None:
         """A disk that is full costs lines of the access log, nothing else."""

@@ -96,7 +96,7 @@ class TlsDoor:
                 accepted, address = await loop.sock_accept(listening)
             except OSError as error:
                 if error.errno in OUT_OF_DESCRIPTORS:
-                    self._floor.complain("no connection is accepted: no file descriptor is left")
+                    self._floor.out_of_descriptors()
                 if not isinstance(error, ConnectionError):  # that one has hung up, no more
                     await self._clock.sleep(_PAUSE)
             else:
