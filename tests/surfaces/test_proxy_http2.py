@@ -306,6 +306,12 @@ async def test_an_ambiguous_request_is_refused_and_no_instance_sees_it(tmp_path,
     assert app.asked == []
 
 
+async def test_a_refused_head_request_has_no_body_that_would_end_the_connection(tmp_path):
+    async with world(tmp_path, App()) as w, http2(w) as client:
+        assert (await client.answer(client.ask("/a b", method="HEAD"))).status == 400
+        assert (await client.answer(client.ask())).status == 200
+
+
 async def test_a_body_that_is_not_as_long_as_it_said_never_becomes_whole(tmp_path):
     whole = []
 

@@ -338,7 +338,8 @@ class Http2Connection(BaseProtocol):
             message = _message(event, self._floor)
         except Flaw as flaw:
             self._floor.malformed += 1
-            stream.answer(Local(flaw.status, reason=flaw.reason), head_only=False, keep=False)
+            to_head = (b":method", b"HEAD") in (event.headers or ())
+            stream.answer(Local(flaw.status, reason=flaw.reason), head_only=to_head, keep=False)
             stream.finished()
             return
         stream.start(self._handler, message)
