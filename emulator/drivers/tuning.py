@@ -7,10 +7,10 @@ of 24. A threshold that is set does not move. It is above what is read from a pl
 as mapping each of those would cost more than half of the throughput; what TLS reads goes into one
 buffer for all (`negotiation`).
 
-Threads: the event loop gives up Python's lock at every system call. A thread that waits for it (the
-access log's lines, what git or a build says) then keeps it for a whole switch interval, 5 ms unless
-told otherwise, and every request waits. A tenth of that takes a third off the p99 of a load
-balancer that writes its access log, at the same CPU time per request.
+Threads: the event loop gives up Python's lock at every system call. A thread that waits for it
+(what git or a build says is taken apart in one) then keeps it for a whole switch interval, 5 ms
+unless told otherwise, and every request waits. A tenth of that took a third off the load balancer's
+p99 beside a thread that made lines of text, at the same CPU time per request.
 """
 
 import ctypes

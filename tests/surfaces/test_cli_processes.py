@@ -183,7 +183,7 @@ def test_exec_fails_when_the_run_would_have_cost_more(command, most, exits, code
     child = command("exec", "--max-cost", most, "--", "sh", "-c", f"exit {exits}")
     found, _, err = finished(child)
     assert found == code
-    assert ("Error: The run would have cost 0.02 USD" in err) == (most == "0.01")
+    assert ("Error: The run would have cost 0.020000 USD" in err) == (most == "0.01")
 
 
 def test_exec_tears_down_when_it_is_terminated(command, tmp_path):

@@ -8,7 +8,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from emulator.decisions.cold_start import Birth
 from emulator.drivers.access_log_file import AccessLogFile
 from emulator.model.identifiers import Epoch
-from emulator.surfaces.proxy.access_log import LINES, PENDING, AccessEntry, AccessLog
+from emulator.surfaces.proxy.access_log import LINES, AccessEntry, AccessLog
+from tests.helpers import turn
 from tests.surfaces.http2_client import http2
 from tests.surfaces.proxy_world import SERVICE, App, Asked, until, world
 
@@ -94,7 +95,7 @@ async def test_moments_in_the_file_are_those_that_are_shown_and_lengths_are_real
     written = []
     log = AccessLog(write=written.append, shown=lambda at: Epoch(at + 36_000))
     log.record(_entry(5)._replace(seconds=0.25))
-    await log.flush()
+    await log.flush(turn)
     (line,) = map(json.loads, written)
     assert (line["time"], line["duration_ms"]) == (36_005, 250)
 
@@ -102,17 +103,30 @@ async def test_moments_in_the_file_are_those_that_are_shown_and_lengths_are_real
 async def test_under_pressure_the_file_gets_a_sample_and_the_rest_is_counted():
     written = []
     log = AccessLog(write=written.append)
-    for number in range(PENDING + 5):
+    asked = 10 * LINES + 5
+    for number in range(1, asked + 1):
         log.record(_entry(number))
-    assert log.dropped == 5
-    await log.flush()
-    await log.flush()
-    numbers = [json.loads(line)["time"] for line in written[0].splitlines()]
+    await log.flush(turn)
+    await log.flush(turn)
+    numbers = [int(json.loads(line)["time"]) for line in written[0].splitlines()]
     assert len(written) == 1
-    assert len(numbers) == LINES
-    assert numbers == list(range(5, PENDING + 5, PENDING // LINES))
-    assert log.dropped == PENDING + 5 - LINES
-    assert log.counters(SERVICE).requests == PENDING + 5
+    assert LINES / 2 < len(numbers) <= LINES
+    assert numbers == list(range(numbers[0], asked, numbers[0]))
+    assert log.dropped == asked - len(numbers)
+    assert log.counters(SERVICE).requests == asked
+
+
+async def test_after_pressure_every_request_is_in_the_file_again():
+    written = []
+    log = AccessLog(write=written.append)
+    for _ in range(3 * LINES):
+        log.record(_entry(1))
+    await log.flush(turn)
+    dropped = log.dropped
+    log.record(_entry(2))
+    await log.flush(turn)
+    assert [json.loads(line)["time"] for line in written[1].splitlines()] == [2]
+    assert log.dropped == dropped
 
 
 async def test_a_full_disk_costs_lines_and_nothing_else(tmp_path, caplog):

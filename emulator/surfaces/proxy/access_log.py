@@ -1,21 +1,23 @@
 """What was asked and answered: counters per service, the most recent requests, and a file of them.
 
-The request path appends a tuple and counts; lines are made and written in a thread, a second
-later. Under pressure the file gets every second, third … request, and what it lacks is counted.
+The request path appends a tuple and counts; lines are made a second later, some at a time between
+requests (a thread that makes them takes Python's lock from all of these), and written in a thread.
+Under pressure the file gets every second, fourth … request, and what it lacks is counted.
 """
 
 import asyncio
+import sys
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from json.encoder import encode_basestring_ascii as _quoted
 from typing import NamedTuple
 
 from emulator.model.identifiers import Epoch, InstanceId, ServiceId
 
 LONGEST_PATH = 512  # characters kept of a path, so that the ring stays bounded in bytes too
-PENDING = 20_000  # requests that wait to be written; of more, the oldest are dropped
-LINES = 2_000  # written per flush at most
+LINES = 2_000  # written per flush at most; of as many again every second one is kept till then
+SLICE = 20  # lines made in one go: a tenth of a millisecond
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
 
 
@@ -79,7 +81,9 @@ class AccessLog:
     ) -> None:
         self.dropped = 0  # requests that the file lacks
         self._recent: deque[AccessEntry] = deque(maxlen=remember)
-        self._pending: deque[AccessEntry] | None = None if write is None else deque()
+        self._pending: list[AccessEntry] = []
+        self._seen = 0  # requests since the last flush
+        self._each = 1 if write is not None else sys.maxsize  # so many-th of them is kept for it
         self._counters: dict[ServiceId | None, Counters] = {}
         self._write = write
         self._name_of = name_of
@@ -87,11 +91,11 @@ class AccessLog:
 
     def record(self, entry: AccessEntry) -> None:
         self._recent.append(entry)
-        if self._pending is not None:
+        self._seen += 1
+        if not self._seen % self._each:
             self._pending.append(entry)
-            if len(self._pending) > PENDING:
-                self._pending.popleft()
-                self.dropped += 1
+            if len(self._pending) == 2 * LINES:
+                self._thin()
         counters = self._counters.get(entry.service)
         if counters is None:
             counters = self._counters[entry.service] = Counters()
@@ -100,6 +104,10 @@ class AccessLog:
         counters.sent += entry.sent
         counters.by_class[entry.status // 100] += 1
         counters.buckets[bisect_left(BOUNDS, entry.seconds)] += 1
+
+    def _thin(self) -> None:
+        del self._pending[::2]
+        self._each *= 2
 
     def counters(self, service: ServiceId) -> Counters:
         return self._counters.get(service) or Counters()
@@ -117,36 +125,35 @@ class AccessLog:
         """Its counters; what it was asked leaves the ring by itself."""
         self._counters.pop(service, None)
 
-    async def flush(self) -> None:
-        """Write what is pending. Raises OSError: what was to be written is lost then."""
+    async def flush(self, turn: Callable[[], Awaitable[None]]) -> None:
+        """Write what is pending; `turn` lets others have theirs, as lines are made a few at a time.
+        Raises OSError: what was to be written is lost then.
+        """
         if not self._pending or self._write is None:
             return
-        entries, self._pending = self._pending, deque()
-        kept = _sampled(entries, LINES)
-        self.dropped += len(entries) - len(kept)
-        names = {entry.service: self._name(entry.service) for entry in kept}
-        await asyncio.to_thread(self._write_all, kept, names)
+        kept, self._pending = _sampled(self._pending, LINES), []
+        self.dropped += self._seen - len(kept)
+        self._seen, self._each = 0, 1
+        lines: list[bytes] = []
+        for start in range(0, len(kept), SLICE):
+            lines += map(self._line, kept[start : start + SLICE])
+            await turn()
+        await asyncio.to_thread(self._write, b"".join(lines))
 
-    def _name(self, service: ServiceId | None) -> str | None:
-        return None if service is None else self._name_of(service)
-
-    def _write_all(
-        self, entries: list[AccessEntry], names: Mapping[ServiceId | None, str | None]
-    ) -> None:
-        assert self._write is not None  # noqa: S101 - `flush` has looked
-        self._write(b"".join(line(e, names[e.service], at=self._shown(e.at)) for e in entries))
+    def _line(self, entry: AccessEntry) -> bytes:
+        name = None if entry.service is None else self._name_of(entry.service)
+        return line(entry, name, at=self._shown(entry.at))
 
 
-def _sampled(entries: deque[AccessEntry], most: int) -> list[AccessEntry]:
-    """Every one; or every second, every third, as many as it takes."""
-    step = -(-len(entries) // most)
-    return list(entries)[::step]
+def _sampled(entries: list[AccessEntry], most: int) -> list[AccessEntry]:
+    """Every one, or every second if they are too many."""
+    return entries if len(entries) <= most else entries[1::2]
 
 
 def line(entry: AccessEntry, name: str | None, *, at: Epoch) -> bytes:
     """One request as a line of JSON; times in milliseconds but `time`, in epoch seconds: `at`.
 
-    Written out, not by way of a dictionary: its thread takes time from the request path.
+    Written out, not by way of a dictionary: that takes time from the request path.
     """
     reason = f', "reason": {_quoted(entry.reason)}' if entry.reason else ""
     return (

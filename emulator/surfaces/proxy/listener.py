@@ -236,7 +236,7 @@ class Proxy:
     async def _flush(self) -> None:
         """A disk that is full costs lines of the access log, nothing else."""
         try:
-            await self.log.flush()
+            await self.log.flush(lambda: self._clock.sleep(0))
         except OSError as error:
             self._floor.complain(f"the access log cannot be written: {error.strerror}")
 
