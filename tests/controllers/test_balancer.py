@@ -141,6 +141,34 @@ async def test_a_thousand_requests_never_exceed_the_concurrency_limit():
     assert balancer.demand().peak == 0
 
 
+async def test_it_notes_when_so_many_instances_were_needed_for_the_last_time():
+    worker = Worker(max_concurrency=2)
+    balancer = worker.balancer
+    balancer.route([target(A), target(B)])
+    began = worker.clock.now()
+
+    async def after(seconds: float) -> None:
+        await worker.clock.sleep(seconds)
+
+    leases = [await balancer.acquire() for _ in range(4)]
+    in_vain = asyncio.ensure_future(balancer.acquire(within=1.0))  # noqa: TID251 - a client's
+    await refused(in_vain)  # three were needed until it gave up
+    await after(1.0)
+    for lease in leases[:2]:
+        lease.release()  # two, until the first of these
+    await after(1.0)
+    peak, needed = balancer.demand()
+    assert peak == 5
+    assert {n: at - began for n, at in needed.items()} == pytest.approx({3: 1.0, 2: 2.0, 1: 3.0})
+    await after(1.0)
+    for lease in leases[2:]:
+        lease.release()
+    await after(1.0)
+    peak, needed = balancer.demand()
+    assert peak == 2
+    assert {n: at - began for n, at in needed.items()} == pytest.approx({1: 4.0, 0: 5.0})
+
+
 # Waiting.
 
 

@@ -1,5 +1,6 @@
 """Policy time: an hour passes at once, and all is as if it had passed; what is real stays real."""
 
+import asyncio
 from dataclasses import replace
 from decimal import Decimal
 
@@ -78,6 +79,28 @@ async def test_after_fifteen_idle_minutes_it_is_at_zero_and_the_bill_says_so(mac
         assert told == ["Scaling from 1 to 0 instances: no request for 900 s: scaled to zero."]
     (at,) = [e.at - START for e in machine.store._events.values() if e.text in told]
     assert at == pytest.approx(QUARTER, abs=1)
+
+
+async def test_instances_go_a_minute_after_they_were_needed_for_the_last_time(machine):
+    """Also where all of them stay busy, so that nothing tells of it at that moment."""
+    wanted = configuration(max_concurrency=2, max_size=3)
+    off = replace(wanted, extensions=Extensions(scale_to_zero_after=None, freeze_after=None))
+    async with Emulator(machine) as emulator:
+        worker = await created(emulator, off)
+        leases = await asyncio.gather(*(worker.balancer.acquire() for _ in range(6)))
+        one_each = {lease.instance: lease for lease in leases}
+        assert len(one_each) == 3
+        await emulator.platform.advance(100)
+        for lease in one_each.values():
+            lease.release()
+        await machine.clock.sleep(20)
+        await emulator.platform.advance(39)
+        assert len(states(worker)) == 3
+        await emulator.platform.advance(2)
+        left = [state for state in states(worker) if state is not InstanceState.DRAINING]
+        assert len(left) == 2
+        for lease in leases:
+            lease.release()
 
 
 async def passed(emulator, seconds, *, advanced):
