@@ -43,22 +43,18 @@ def _count(_: click.Context, __: click.Parameter, value: str) -> int:
     raise click.BadParameter(f"{value!r} is not a whole number above 0.")
 
 
-def _instances(context: click.Context, parameter: click.Parameter, value: str) -> int:
-    count = _count(context, parameter, value)
-    if count > MOST_INSTANCES:
-        raise click.BadParameter(
-            f"{value!r} is more instances than can be simulated, {MOST_INSTANCES}."
-        )
-    return count
+def _up_to(most: int, what: str) -> Callable[[click.Context, click.Parameter, str], int]:
+    def checked(context: click.Context, parameter: click.Parameter, value: str) -> int:
+        count = _count(context, parameter, value)
+        if count > most:
+            raise click.BadParameter(f"{what} is at most {most}, not {count}.")
+        return count
+
+    return checked
 
 
-def _concurrency(context: click.Context, parameter: click.Parameter, value: str) -> int:
-    count = _count(context, parameter, value)
-    if count > MOST_CONCURRENCY:
-        raise click.BadParameter(
-            f"App Runner's MaxConcurrency is at most {MOST_CONCURRENCY}, not {count}."
-        )
-    return count
+_instances = _up_to(MOST_INSTANCES, "The number of instances that can be simulated")
+_concurrency = _up_to(MOST_CONCURRENCY, "App Runner's MaxConcurrency")
 
 
 def _seconds(_: click.Context, __: click.Parameter, value: str) -> float | None:
@@ -106,7 +102,11 @@ _TEMPO = Tempo()
 @_choices("--memory", estimate.memory, None, "GB; by default the least for each --cpu.")
 @_choices("--scale-to-zero-after", _seconds, "300", f"Seconds without a request, or {OFF}.")
 @_choices("--freeze-after", _seconds, "10", f"Seconds without a request, or {OFF}.")
-@click.option("--warm", type=click.IntRange(0), help="Instances at the start; default: MinSize.")
+@click.option(
+    "--warm",
+    type=click.IntRange(0, MOST_INSTANCES),
+    help="Instances at the start; default: MinSize.",
+)
 @click.option(
     "--start-time",
     type=_TIME,

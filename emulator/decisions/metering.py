@@ -177,9 +177,10 @@ def floors(
 
 def without(spans: Iterable[Span], away: Sequence[Span]) -> Iterator[Span]:
     """What is left of them but for `away`."""
+    gaps = sorted(away)
     for start, end in spans:
         at = start
-        for left, back in sorted(away):
+        for left, back in gaps:
             if back <= at or left >= end:
                 continue
             if left > at:

@@ -1,9 +1,9 @@
 """What suits a process that serves many connections beside its threads: set once, at its start.
 
-Memory: uvloop has a buffer of 256 KiB for each TLS connection, of which most is never touched. glibc maps
-such a buffer by itself, so that only touched pages count, until the first one has been freed; from
-then on it takes them from its heap, where they stay resident: 45 KiB for an idle connection instead
-of 24. A threshold that is set does not move. It is above what is read from a plain socket at once,
+Memory: uvloop has a buffer of 256 KiB for each TLS connection, of which most is never touched. glibc
+maps such a buffer by itself, so that only touched pages count, until the first one has been freed;
+from then on it takes them from its heap, where they stay resident: 45 KiB for an idle connection
+instead of 24. A threshold that is set does not move. It is above what is read from a plain socket at once,
 as mapping each of those would cost more than half of the throughput; what TLS reads goes into one
 buffer for all (`negotiation`).
 
