@@ -50,6 +50,16 @@ def watch(app: Watched, w) -> None:
     app.under_way = lambda: w.proxy.under_way
 
 
+async def busy_client(app, w):
+    """Its first request is answered, its second one on its way."""
+    watch(app, w)
+    client = await w.connect()
+    client.get()
+    await client.answer()
+    client.get()
+    return client
+
+
 async def twice(client, send) -> None:
     """The first one has no kept connection, so that it cannot take the short way."""
     for _ in range(2):
@@ -164,11 +174,7 @@ async def test_a_slow_answer_has_the_services_time_limit(tmp_path):
 
     app = Watched(never)
     async with world(tmp_path, app, request_timeout=0.4) as w:
-        watch(app, w)
-        client = await w.connect()
-        client.get()
-        await client.answer()
-        client.get()
+        client = await busy_client(app, w)
         answer = await client.answer()
     assert (answer.status, answer.body) == (504, b"upstream request timeout")
     assert app.quick == [False, True]
@@ -253,11 +259,7 @@ async def test_a_client_that_goes_away_frees_its_place_at_once(tmp_path):
 
     app = Watched(never)
     async with world(tmp_path, app) as w:
-        watch(app, w)
-        client = await w.connect()
-        client.get()
-        await client.answer()
-        client.get()
+        client = await busy_client(app, w)
         await arrived.wait()
         client.abort()
         await until(lambda: w.at_rest and w.proxy.under_way == 0)
@@ -277,11 +279,7 @@ async def test_a_client_that_goes_away_as_its_request_gets_a_task_frees_its_plac
 
     app = Watched(never)
     async with world(tmp_path, app) as w:
-        watch(app, w)
-        client = await w.connect()
-        client.get()
-        await client.answer()
-        client.get()
+        await busy_client(app, w)
         await until(lambda: len(app.quick) == 2 and w.proxy.under_way)
         (connection,) = w.proxy._floor.connections
         (quick,) = w.proxy._forwarder.short_way.under_way
@@ -332,11 +330,7 @@ async def test_an_answer_at_the_proxys_end_closes_the_connection(tmp_path):
 
     app = Watched(waits)
     async with world(tmp_path, app, grace=5) as w:
-        watch(app, w)
-        client = await w.connect()
-        client.get()
-        await client.answer()
-        client.get()
+        client = await busy_client(app, w)
         await until(lambda: len(app.quick) == 2)
         async with asyncio.TaskGroup() as group:
             group.create_task(w.proxy.stop(5))
